@@ -1,0 +1,199 @@
+"""Array programs: a network of dense layers, a regression, and many slices of one array."""
+
+import itertools
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import fasttape as ft
+from benchmarks.harness import Figure, Problem, relative, speedup
+
+
+class Layers(NamedTuple):
+    """Weights and biases, a batch of rows, and what the outputs should be."""
+
+    layers: list[tuple[np.ndarray, np.ndarray]]
+    inputs: np.ndarray
+    targets: np.ndarray
+
+
+def dense(rng) -> Layers:
+    """784-128-64-10 with batch 128, or a variant: other sizes, one more layer."""
+    widths, batch = [784, 128, 64, 10], 128
+    if rng is not None:
+        widths = [int(rng.integers(600, 900)), *(int(width) for width in rng.permutation([144, 96, 64])), 10]
+        batch = int(rng.integers(100, 160))
+    rng = rng or np.random.default_rng(0)
+    sizes = itertools.pairwise(widths)
+    layers = [(rng.normal(size=size) / np.sqrt(size[0]), rng.normal(size=size[1]) / 10) for size in sizes]
+    return Layers(layers, rng.uniform(size=(batch, widths[0])), rng.uniform(-1, 1, size=(batch, 10)))
+
+
+def dense_loss(layers, inputs, targets, numpy: Any = np):
+    """Squared loss of tanh layers; `numpy` may be a library's own copy of it."""
+    outputs = inputs
+    for weights, bias in layers:
+        outputs = numpy.tanh(outputs @ weights + bias)
+    return numpy.sum((outputs - targets) ** 2) / len(inputs)
+
+
+def dense_by_hand(case):
+    """Forward and backward as one writes them by hand."""
+
+    def run():
+        outputs = [case.inputs]
+        for weights, bias in case.layers:
+            outputs.append(np.tanh(outputs[-1] @ weights + bias))
+        error = outputs[-1] - case.targets
+        value = np.sum(error * error) / len(error)
+        above, gradients = (2 / len(error)) * error, []
+        for i in range(len(case.layers) - 1, -1, -1):
+            delta = above * (1 - outputs[i + 1] * outputs[i + 1])
+            gradients.append((outputs[i].T @ delta, delta.sum(axis=0)))
+            if i:
+                above = delta @ case.layers[i][0].T
+        return value, gradients[::-1]
+
+    return run
+
+
+def dense_replayed(case):
+    tape = ft.record(dense_loss, *case)
+    return lambda: tape.value_and_grad(*case)
+
+
+def dense_recorded(case):
+    run = ft.value_and_grad(dense_loss)
+    return lambda: run(*case)
+
+
+def dense_autograd(case):
+    import autograd.numpy
+    from autograd import value_and_grad
+
+    run = value_and_grad(lambda layers: dense_loss(layers, case.inputs, case.targets, autograd.numpy))
+    return lambda: run(case.layers)
+
+
+class Line(NamedTuple):
+    """Observations `y` that a line in the columns of `X` should meet."""
+
+    A: np.ndarray
+    b: float
+    X: np.ndarray
+    y: np.ndarray
+
+
+def line(rng) -> Line:
+    """10,000 observations of 100 numbers, or a variant with other sizes."""
+    rows, columns = (10_000, 100) if rng is None else (int(rng.integers(8_000, 12_000)), int(rng.integers(80, 120)))
+    rng = rng or np.random.default_rng(0)
+    return Line(rng.normal(size=columns), 0.5, rng.normal(size=(rows, columns)), rng.normal(size=rows))
+
+
+def line_loss(A, b, X, y, numpy: Any = np):
+    return numpy.sum((y - b - X @ A) ** 2)
+
+
+def line_by_hand(case):
+    def run():
+        residual = case.y - case.b - case.X @ case.A
+        return residual @ residual, -2 * (case.X.T @ residual), -2 * residual.sum()
+
+    return run
+
+
+def line_replayed(case):
+    tape = ft.record(line_loss, *case, argnums=(0, 1))
+    return lambda: tape.value_and_grad(*case)
+
+
+def line_recorded(case):
+    run = ft.value_and_grad(line_loss, argnums=(0, 1))
+    return lambda: run(*case)
+
+
+def line_autograd(case):
+    import autograd.numpy
+    from autograd import value_and_grad
+
+    run = value_and_grad(lambda A, b: line_loss(A, b, case.X, case.y, autograd.numpy), argnum=(0, 1))
+    return lambda: run(case.A, case.b)
+
+
+def slices(rng):
+    """An array of 10,000 numbers and the width of a slice at each place."""
+    size, width = (10_000, 8) if rng is None else (int(rng.integers(9_000, 11_000)), int(rng.integers(6, 10)))
+    return np.linspace(0.1, 1.0, size), width
+
+
+def sliced_sum(x, width):
+    """Σ over i of the product of the first and the last element of x[i : i + width], by slices."""
+    total = 0.0
+    for i in range(len(x) - width):
+        part = x[i : i + width]
+        total = total + np.sum(part[:1] * part[-1:])
+    return total
+
+
+def sliced(share: float):
+    """The gradient over a part of the array, recorded anew; there is nothing to compare, so no result is returned."""
+
+    def build(case):
+        x, width = case
+        x = x[: int(share * len(x))]
+        run = ft.grad(lambda x: sliced_sum(x, width))
+        expected = np.zeros_like(x)
+        reach = len(x) - width
+        expected[:reach] += x[width - 1 : width - 1 + reach]
+        expected[width - 1 : width - 1 + reach] += x[:reach]
+        np.testing.assert_allclose(run(x), expected, rtol=1e-12)
+
+        def quiet():
+            run(x)
+
+        return quiet
+
+    return build
+
+
+PROBLEMS = (
+    Problem(
+        "dense",
+        "value and gradient of a network of dense layers, tanh, squared loss, a batch of rows",
+        dense,
+        {
+            "NumPy by hand": dense_by_hand,
+            "autograd": dense_autograd,
+            "fasttape recorded anew": dense_recorded,
+            "fasttape replayed": dense_replayed,
+        },
+        (
+            relative("fasttape replayed", "NumPy by hand", 1.02),
+            relative("fasttape recorded anew", "NumPy by hand", 1.5),
+            speedup("fasttape replayed", "autograd"),
+        ),
+        samples=400,
+    ),
+    Problem(
+        "regression",
+        "value and gradient of ‖y − b − X A‖²",
+        line,
+        {
+            "NumPy by hand": line_by_hand,
+            "autograd": line_autograd,
+            "fasttape recorded anew": line_recorded,
+            "fasttape replayed": line_replayed,
+        },
+        (relative("fasttape replayed", "NumPy by hand"), speedup("fasttape replayed", "autograd")),
+        samples=400,
+    ),
+    Problem(
+        "slices",
+        "gradient of a sum over slices, one at each place of an array of 10⁴ numbers and of a quarter of it",
+        slices,
+        {"a quarter": sliced(0.25), "whole": sliced(1.0)},
+        (Figure("whole over a quarter; linear time is 4", lambda t: t["whole"] / t["a quarter"], 4 * 1.15),),
+        samples=10,
+    ),
+)

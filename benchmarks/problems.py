@@ -1,0 +1,10 @@
+"""The table: every problem that is measured, in the order of the report."""
+
+from benchmarks import arrays, network, processes, scalars
+
+PROBLEMS = (
+    *scalars.PROBLEMS,
+    *network.PROBLEMS,
+    *arrays.PROBLEMS,
+    *processes.PROBLEMS,
+)

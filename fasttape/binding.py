@@ -1,0 +1,186 @@
+"""How Python arguments become input slots, and slots become Python results: leaves, dtypes, what a replay must repeat."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fasttape import trees
+from fasttape.errors import ArgnumsError, ArgumentError, ReplayError, UnsupportedError
+from fasttape.record.array import TracedArray
+from fasttape.record.scalar import TracedScalar
+
+SCALAR, ARRAY, STATIC = "scalar", "array", "static"
+FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
+
+
+class Leaf(NamedTuple):
+    """One leaf of the arguments: an input of the tape, or a value that a replay must repeat."""
+
+    kind: str
+    start: int  # first input slot
+    stop: int
+    shape: tuple[int, ...]
+    dtype: Any  # of the argument: float for a Python number, else a NumPy dtype
+    value: Any  # what a static leaf held
+    argument: int  # position of the argument that the leaf belongs to
+
+
+class Signature(NamedTuple):
+    """The arguments of a recording: their leaves, their structure, and which are differentiated."""
+
+    name: str  # of the recorded function
+    leaves: tuple[Leaf, ...]
+    structures: tuple  # of each argument
+    argnums: tuple[int, ...]
+    single: bool  # whether argnums was one number
+    keywords: dict
+    dtype: np.dtype
+
+    @property
+    def size(self) -> int:
+        return max((leaf.stop for leaf in self.leaves), default=1) - 1
+
+    def differentiated(self):
+        """(start, stop) of the input slots that are differentiated."""
+        return tuple((x.start, x.stop) for x in self.leaves if x.argument in self.argnums)
+
+
+def describe(x) -> str:
+    """An argument as an error message names it."""
+    return f"an array of {x.dtype}" if isinstance(x, np.ndarray) else f"a {type(x).__name__}"
+
+
+def check_argnums(name, argnums, count) -> tuple[int, ...]:
+    """argnums as a tuple of positions."""
+    wanted = (argnums,) if isinstance(argnums, int | np.integer) else tuple(argnums)
+    plural = "" if count == 1 else "s"
+    for n in wanted:
+        if not isinstance(n, int | np.integer):
+            raise ArgnumsError(f"argnums={argnums!r} holds {n!r}, which is not a position")
+        if not -count <= n < count:
+            raise ArgnumsError(
+                f"argnums={argnums!r} names argument {n}, but {name} was called with {count} positional argument{plural}"
+            )
+    positions = tuple(int(n) % count for n in wanted)
+    if not positions or len(set(positions)) < len(positions):
+        raise ArgnumsError(f"argnums={argnums!r} must name at least one argument, and none of them twice")
+    return positions
+
+
+def float_kind(x, name, argument):
+    """(kind, dtype) of a leaf that is differentiated; raises for what has no derivative."""
+    if isinstance(x, TracedScalar | TracedArray):
+        raise UnsupportedError(f"{name} was called with traced values: a transform inside a recorded function")
+    if type(x) in (float, int):
+        return SCALAR, float
+    dtype = getattr(x, "dtype", None)
+    if isinstance(x, np.ndarray | np.generic) and dtype in FLOATS:
+        return (ARRAY, dtype) if isinstance(x, np.ndarray) else (SCALAR, dtype)
+    message = f"argument {argument} of {name} is {describe(x)}, which has no derivative"
+    if isinstance(x, np.ndarray | np.generic) and dtype.kind in "iubf":
+        message += "; write x.astype(np.float64)"
+    raise ArgumentError(message)
+
+
+def read(name, args, keywords, argnums, *, passive: bool) -> tuple[Signature, list]:
+    """The signature of a call and its leaves; `passive` makes inputs of floats that are not differentiated as well."""
+    positions = check_argnums(name, argnums, len(args))
+    leaves, values, structures, at = [], [], [], 1
+    for argument, tree in enumerate(args):
+        flat, structure = trees.flatten(tree)
+        structures.append(structure)
+        for x in flat:
+            is_float = isinstance(x, float | np.floating) or (isinstance(x, np.ndarray) and x.dtype.kind == "f")
+            if argument in positions or (passive and is_float):
+                kind, dtype = float_kind(x, name, argument)
+                shape = np.shape(x)
+                leaf = Leaf(kind, at, at + int(np.prod(shape, dtype=np.int64)), shape, dtype, None, argument)
+                at = leaf.stop
+            else:
+                leaf = Leaf(STATIC, at, at, (), None, x, argument)
+            leaves.append(leaf)
+            values.append(x)
+    dtypes = {leaf.dtype for leaf in leaves if leaf.kind != STATIC} - {float}
+    dtype = FLOATS[1] if dtypes == {FLOATS[1]} else FLOATS[0]
+    single = isinstance(argnums, int | np.integer)
+    signature = Signature(name, tuple(leaves), tuple(structures), positions, single, keywords, dtype)
+    return signature, values
+
+
+def trace(signature, values, builder):
+    """The arguments with traced values in place of the inputs."""
+    traced = []
+    for leaf, x in zip(signature.leaves, values, strict=True):
+        if leaf.kind == SCALAR:
+            traced.append(TracedScalar(builder, leaf.start))
+        elif leaf.kind == ARRAY:
+            traced.append(TracedArray.run(builder, leaf.start, leaf.shape, argument=True))
+        else:
+            traced.append(x)
+    return rebuild(signature, traced)
+
+
+def rebuild(signature, leaves):
+    """Leaves in order as a list of arguments."""
+    arguments, rest = [], iter(leaves)
+    for position, structure in enumerate(signature.structures):
+        mine = [next(rest) for leaf in signature.leaves if leaf.argument == position]
+        arguments.append(trees.unflatten(structure, mine))
+    return arguments
+
+
+def fill(signature, values, out):
+    """Write the inputs into their slots; `out` is the part of the slots that holds inputs."""
+    for leaf, x in zip(signature.leaves, values, strict=True):
+        if leaf.kind == SCALAR:
+            out[leaf.start - 1] = x
+        elif leaf.kind == ARRAY:
+            out[leaf.start - 1 : leaf.stop - 1].reshape(leaf.shape)[...] = x
+
+
+def match(signature, args):
+    """The leaves of new arguments for a replay; raises where the recording does not hold for them."""
+    if len(args) != len(signature.structures):
+        raise ReplayError(f"this tape takes {len(signature.structures)} arguments, not {len(args)}")
+    values = []
+    for position, tree in enumerate(args):
+        flat, structure = trees.flatten(tree)
+        if structure != signature.structures[position]:
+            raise ReplayError(f"argument {position} has another structure than the one that was recorded")
+        values += flat
+    for leaf, x in zip(signature.leaves, values, strict=True):
+        match_leaf(signature, leaf, x)
+    return values
+
+
+def match_leaf(signature, leaf, x):
+    if leaf.kind == STATIC:
+        if not same(x, leaf.value):
+            raise ReplayError(
+                f"argument {leaf.argument} is part of this recording: it was {leaf.value!r} and now is {x!r}; record again"
+            )
+        return
+    kind, dtype = float_kind(x, signature.name, leaf.argument)
+    if np.shape(x) != leaf.shape:
+        raise ReplayError(
+            f"argument {leaf.argument} has shape {np.shape(x)}, but the tape was recorded with {leaf.shape}; record again"
+        )
+    if dtype == FLOATS[0] and signature.dtype == FLOATS[1]:
+        raise ReplayError(f"argument {leaf.argument} is float64, but the tape was recorded in float32; record again")
+
+
+def same(x, y) -> bool:
+    """Whether a static argument is what it was, arrays by content."""
+    if isinstance(x, np.ndarray) or isinstance(y, np.ndarray):
+        return type(x) is type(y) and x.dtype == y.dtype and np.array_equal(x, y)
+    try:
+        return type(x) is type(y) and bool(x == y)
+    except Exception:  # noqa: BLE001 - a user's __eq__ may do anything; then only the same object is the same
+        return x is y
+
+
+def result(leaf, dtype, numbers):
+    """A gradient or tangent of one input in the type of that input."""
+    if leaf.kind == SCALAR:
+        return float(numbers[0]) if leaf.dtype is float else leaf.dtype.type(numbers[0])
+    return numbers.reshape(leaf.shape).astype(leaf.dtype)

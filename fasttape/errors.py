@@ -1,0 +1,124 @@
+"""Every exception that users meet; each docstring holds a program that fails and what to write instead.
+
+All derive from `FastTapeError` and from the builtin class that a reader would expect to catch.
+"""
+
+
+class FastTapeError(Exception):
+    """The base of all errors that fasttape raises on purpose."""
+
+
+class ArgumentError(FastTapeError, TypeError):
+    """An argument that cannot be differentiated or recorded.
+
+    >>> import numpy as np, fasttape as ft
+    >>> ft.grad(lambda x: (x * x).sum())(np.array([1, 2]))
+    Traceback (most recent call last):
+    fasttape.errors.ArgumentError: argument 0 of <lambda> is an array of int64, which has no derivative; \
+write x.astype(np.float64)
+    >>> ft.grad(lambda x: (x * x).sum())(np.array([1, 2]).astype(np.float64))
+    array([2., 4.])
+    """
+
+
+class ArgnumsError(FastTapeError, ValueError):
+    """`argnums` does not name positional arguments of the call.
+
+    >>> import fasttape as ft
+    >>> ft.grad(lambda x: x * x, argnums=1)(3.0)
+    Traceback (most recent call last):
+    fasttape.errors.ArgnumsError: argnums=1 names argument 1, but <lambda> was called with 1 positional argument
+    >>> ft.grad(lambda x: x * x, argnums=0)(3.0)
+    6.0
+    """
+
+
+class OutputError(FastTapeError, TypeError):
+    """The function returned what the transform cannot differentiate.
+
+    >>> import numpy as np, fasttape as ft
+    >>> ft.grad(lambda x: x * x)(np.array([1.0, 2.0]))
+    Traceback (most recent call last):
+    fasttape.errors.OutputError: grad needs a scalar output, but <lambda> returned an array of shape (2,); \
+sum it, or use jvp for a directional derivative
+    >>> ft.grad(lambda x: (x * x).sum())(np.array([1.0, 2.0]))
+    array([2., 4.])
+    """
+
+
+class UnsupportedError(FastTapeError, NotImplementedError):
+    """A function or an argument of one that has no recording.
+
+    >>> import numpy as np, fasttape as ft
+    >>> ft.grad(lambda x: np.median(x))(np.array([1.0, 2.0, 3.0]))
+    Traceback (most recent call last):
+    fasttape.errors.UnsupportedError: numpy.median cannot be recorded; the nearest that can: numpy.mean
+    >>> ft.grad(lambda x: np.mean(x))(np.array([1.0, 2.0, 4.0, 8.0]))
+    array([0.25, 0.25, 0.25, 0.25])
+    """
+
+
+class ConversionError(FastTapeError, TypeError):
+    """A traced value was asked for its plain number, which would cut the derivative.
+
+    >>> import fasttape as ft
+    >>> ft.grad(lambda x: float(x) * 2.0)(3.0)
+    Traceback (most recent call last):
+    fasttape.errors.ConversionError: float() of a traced value would lose its derivative; use the value as it is
+    >>> ft.grad(lambda x: x * 2.0)(3.0)
+    2.0
+    """
+
+
+class MutationError(FastTapeError, ValueError):
+    """An assignment into an array that belongs to the caller.
+
+    >>> import numpy as np, fasttape as ft
+    >>> def f(x):
+    ...     x[0] = 0.0
+    ...     return x.sum()
+    >>> ft.grad(f)(np.ones(2))
+    Traceback (most recent call last):
+    fasttape.errors.MutationError: assignment into an argument of the recorded function; assign into x.copy()
+    >>> def g(x):
+    ...     x = x.copy()
+    ...     x[0] = 0.0
+    ...     return x.sum()
+    >>> ft.grad(g)(np.ones(2))
+    array([0., 1.])
+    """
+
+
+class LeakError(FastTapeError, RuntimeError):
+    """A traced value was used after its recording ended, or together with a value of another recording.
+
+    >>> import fasttape as ft
+    >>> kept = []
+    >>> def f(x):
+    ...     kept.append(x)
+    ...     return x * x
+    >>> ft.grad(f)(3.0)
+    6.0
+    >>> kept[0] + 1.0
+    Traceback (most recent call last):
+    fasttape.errors.LeakError: a traced value was used after its recording ended; return it from the function instead
+    """
+
+
+class ReplayError(FastTapeError, RuntimeError):
+    """A tape was asked for a point where what it recorded does not hold.
+
+    >>> import fasttape as ft
+    >>> tape = ft.record(lambda x: x * x if x > 0.0 else -x, 3.0)
+    >>> tape(2.0)
+    4.0
+    >>> tape(-2.0)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    fasttape.errors.ReplayError: this tape was recorded with a condition true at ...
+    >>> ft.grad(lambda x: x * x if x > 0.0 else -x)(-2.0)
+    -1.0
+    """
+
+
+class InvalidTapeError(FastTapeError, ValueError):
+    """A tape whose arrays do not describe a program: an index out of range, an unknown opcode, a damaged record."""

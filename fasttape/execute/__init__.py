@@ -1,0 +1,1 @@
+"""Executors: compiled loops that run a tape forwards and backwards."""

@@ -1,0 +1,143 @@
+"""Entries: what a sweep calls for opcodes that it does not hold itself, compiled when a tape first needs them.
+
+`link` looks at a program and fills in the addresses that a sweep over it will use. An entry is one row, or one
+structural opcode, for one kind of work and one dtype; like the sweeps it is kept in Numba's cache on disk.
+"""
+
+import functools
+
+import numpy as np
+from numba import carray, config, int64, types
+
+from fasttape import ops
+from fasttape.compiler.blas import addresses
+from fasttape.compiler.dispatch import lanes_forward, lanes_partials, step_forward, step_reverse, step_tangent
+from fasttape.compiler.jit import entry
+from fasttape.execute import arrays  # noqa: F401 - enters the structural opcodes
+from fasttape.execute.blocks import BLOCK, BUFFERS
+from fasttape.layout import (
+    BLAS,
+    CODE,
+    CONST,
+    ELEMENTWISE,
+    ENTRIES,
+    FIRST_STRUCTURAL,
+    FORWARD,
+    GEMM,
+    GUARD,
+    LANES_FORWARD,
+    LANES_PARTIALS,
+    REDUCE,
+    REVERSE,
+    TANGENT,
+)
+
+ALL = 1 << 40  # the length of arrays that come as pointers; a program that verifies stays inside its memory
+HELD = np.array([ops.INLINE in op.traits for op in ops.OPS] + [False] * (256 - len(ops.OPS)))
+HELD[[CONST, GUARD]] = True
+
+
+def forward_entry(digest, opcode):
+    def forward(values, others, slot, a, b, aux, scratch, entries):
+        digest  # noqa: B018
+        v, w, x = carray(values, ALL), carray(others, ALL), carray(aux, ALL)
+        step_forward(opcode, v, w, slot, a, b, x, carray(scratch, (BUFFERS, BLOCK)), carray(entries, ENTRIES))
+
+    return forward
+
+
+def reverse_entry(digest, opcode):
+    def reverse(values, others, slot, a, b, aux, scratch, entries):
+        digest  # noqa: B018
+        v, w, x = carray(values, ALL), carray(others, ALL), carray(aux, ALL)
+        step_reverse(opcode, v, w, slot, a, b, x, carray(scratch, (BUFFERS, BLOCK)), carray(entries, ENTRIES))
+
+    return reverse
+
+
+def tangent_entry(digest, opcode):
+    def tangent(values, others, slot, a, b, aux, scratch, entries):
+        digest  # noqa: B018
+        v, w, x = carray(values, ALL), carray(others, ALL), carray(aux, ALL)
+        step_tangent(opcode, v, w, slot, a, b, x, carray(scratch, (BUFFERS, BLOCK)), carray(entries, ENTRIES))
+
+    return tangent
+
+
+def lanes_forward_entry(digest, opcode):
+    def lanes(parameter, size, x, y, z, out):
+        digest  # noqa: B018
+        none = carray(x, 0)
+        x, y, z, out = carray(x, size), carray(y, size), carray(z, size), carray(out, size)
+        lanes_forward(opcode, parameter, x, y, z, out, none)
+
+    return lanes
+
+
+def lanes_partials_entry(digest, opcode):
+    def lanes(parameter, size, x, y, z, r, w, cx, cy, cz):
+        digest  # noqa: B018
+        none = carray(x, 0)
+        x, y, z, r, w = carray(x, size), carray(y, size), carray(z, size), carray(r, size), carray(w, size)
+        cx, cy, cz = carray(cx, size), carray(cy, size), carray(cz, size)
+        lanes_partials(opcode, parameter, x, y, z, r, w, cx, cy, cz, none)
+
+    return lanes
+
+
+FACTORIES = {
+    FORWARD: forward_entry,
+    REVERSE: reverse_entry,
+    TANGENT: tangent_entry,
+    LANES_FORWARD: lanes_forward_entry,
+    LANES_PARTIALS: lanes_partials_entry,
+}
+
+
+def signature(kind, dtype):
+    """The C signature of the entries of one kind."""
+    real, word = types.CPointer(dtype), types.CPointer(int64)
+    if kind == LANES_FORWARD:
+        return types.void(int64, int64, *[real] * 4)
+    if kind == LANES_PARTIALS:
+        return types.void(int64, int64, *[real] * 8)
+    return types.void(real, real, int64, int64, int64, word, real, word)
+
+
+@functools.cache
+def table(dtype) -> np.ndarray:
+    """The addresses for one dtype, 0 where nothing is compiled yet."""
+    return np.zeros(ENTRIES, np.int64)
+
+
+@functools.cache
+def compiled(kind, opcode, dtype):
+    return entry(FACTORIES[kind], opcode, signature(kind, types.float32 if dtype == np.float32 else types.float64))
+
+
+def link(columns, kind, dtype) -> np.ndarray:
+    """The table of entries, with all that a sweep of this kind over some columns calls."""
+    addresses_of = table(dtype)
+    if config.DISABLE_JIT:
+        return addresses_of
+    opcodes, a, _, aux = columns
+    used = np.bincount(opcodes, minlength=256) != 0
+    require(addresses_of, kind, np.flatnonzero(used & ~HELD), dtype)
+    if used[ELEMENTWISE] or used[REDUCE]:
+        records = a[(opcodes == ELEMENTWISE) | (opcodes == REDUCE)]
+        rows = np.unique(aux[records + np.uint32(CODE)])
+        require(addresses_of, LANES_FORWARD, rows, dtype)
+        if kind != FORWARD:
+            require(addresses_of, LANES_PARTIALS, np.unique(aux[a[opcodes == ELEMENTWISE] + np.uint32(CODE)]), dtype)
+    if used[GEMM] and not addresses_of[BLAS * 256]:
+        addresses_of[BLAS * 256 : BLAS * 256 + 2] = addresses(dtype)
+    return addresses_of
+
+
+def require(addresses_of, kind, opcodes, dtype):
+    for opcode in opcodes.tolist():
+        if not addresses_of[kind * 256 + opcode]:
+            addresses_of[kind * 256 + opcode] = compiled(kind, opcode, dtype).address
+
+
+assert len(ops.OPS) <= FIRST_STRUCTURAL

@@ -1,0 +1,81 @@
+"""Machine: the interpreter with its scratch memory; Workspace: the numbers of one evaluation of a program."""
+
+import numpy as np
+
+from fasttape.compiler.jit import quiet
+from fasttape.execute import sweep
+from fasttape.execute.blocks import BLOCK, BUFFERS
+from fasttape.execute.entries import link
+from fasttape.layout import FORWARD, REVERSE, TANGENT
+from fasttape.program import Program
+
+class Machine:
+    """Runs the sweeps over instructions `first` .. `last` of some columns, with scratch memory of its own."""
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+        self.scratch = np.empty((BUFFERS, BLOCK), dtype)
+
+    @quiet
+    def forward(self, columns, values, first, last, slot, entries) -> int:
+        return sweep.forward(*columns, values, first, last, slot, self.scratch, entries)
+
+    @quiet
+    def reverse(self, columns, values, adjoints, first, last, slot, keep, entries):
+        sweep.reverse(*columns, values, adjoints, first, last, slot, keep, self.scratch, entries)
+
+    @quiet
+    def tangent(self, columns, values, tangents, first, last, slot, entries):
+        sweep.tangent(*columns, values, tangents, first, last, slot, self.scratch, entries)
+
+
+class Workspace:
+    """Values, adjoints and tangents of one evaluation; adjoints are all zero between evaluations."""
+
+    def __init__(self, program: Program):
+        self.program = program
+        self.machine = Machine(program.dtype)
+        self.values = np.empty(program.slots, program.dtype)
+        self.values[0] = 0.0
+        self.values[1 + program.inputs : program.first_result] = program.constants
+        self.adjoints = self.tangents = None
+        self.entries = {}
+
+    @property
+    def inputs(self) -> np.ndarray:
+        """The part of `values` that the caller fills before `forward`."""
+        return self.values[1 : 1 + self.program.inputs]
+
+    def linked(self, kind) -> np.ndarray:
+        """The table of entries, complete for one kind of sweep over the program."""
+        if kind not in self.entries:
+            self.entries[kind] = link(self.program.columns, kind, self.program.dtype)
+        return self.entries[kind]
+
+    def forward(self) -> int:
+        """Compute all values; return the number of instructions, or of the guard that does not hold."""
+        p = self.program
+        return self.machine.forward(p.columns, self.values, 0, p.ops.size, p.first_result, self.linked(FORWARD))
+
+    def reverse(self, seed, keep=False) -> np.ndarray:
+        """The adjoints of the inputs for adjoints `seed` of the outputs; `keep` leaves those of all slots behind."""
+        p = self.program
+        if self.adjoints is None:
+            self.adjoints = np.zeros(p.slots, p.dtype)
+        w = self.adjoints
+        np.add.at(w, p.outputs, seed)
+        self.machine.reverse(p.columns, self.values, w, 0, p.ops.size, p.slots, keep, self.linked(REVERSE))
+        result = w[1 : 1 + p.inputs].copy()
+        if not keep:
+            w[: p.first_result] = 0.0
+        return result
+
+    def tangent(self, seed) -> np.ndarray:
+        """The tangents of the outputs for tangents `seed` of the inputs."""
+        p = self.program
+        if self.tangents is None:
+            self.tangents = np.zeros(p.slots, p.dtype)
+        self.tangents[1 : 1 + p.inputs] = seed
+        entries = self.linked(TANGENT)
+        self.machine.tangent(p.columns, self.values, self.tangents, 0, p.ops.size, p.first_result, entries)
+        return self.tangents[p.outputs]

@@ -1,0 +1,41 @@
+"""The encoding of instructions: structural opcodes and the fields of an array instruction's record in `aux`.
+
+A scalar instruction is (ops, a, b) with operand slots in `a` and `b`; a row with the INTEGER trait keeps its integer in
+`b` (two's complement), a ternary row keeps its second and third operand in `aux[b]`, `aux[b + 1]`. A structural
+instruction keeps in `a` the place of its record in `aux`:
+
+    LENGTH SIZE CODE PARAM OPERANDS NDIM  shape[NDIM]  (ACTIVE LIST FIRST strides[NDIM]) per operand  index lists
+
+The iteration space has `shape`; operand k's element at multi-index i is slot `FIRST + i . strides`, or, where LIST >= 0,
+slot `aux[record + LIST + FIRST + i . strides]`. Results fill SIZE consecutive slots in C order.
+"""
+
+import numpy as np
+
+from fasttape.ops import INTEGER, OPS
+
+# Structural opcodes stand at the top of the byte so that rows added to the table never meet them.
+CONST = 255  # while recording only: a run of slots that already holds its values
+GUARD = 254  # a: slot of a truth value; b: the outcome that was recorded; produces no slot
+ELEMENTWISE = 253  # the row CODE over the iteration space
+REDUCE = 252  # the row CODE over the trailing (PARAM = 0) or leading (PARAM = 1) dimensions
+GEMM = 251  # shape = batch + (m, n, k): sums over k the product of its two operands
+FIRST_STRUCTURAL = 251
+
+LENGTH, SIZE, CODE, PARAM, OPERANDS, NDIM, SHAPE = range(7)
+ACTIVE, LIST, FIRST, STRIDES = range(4)
+REGULAR = -1
+
+# Entries: addresses of compiled functions, one column of 256 opcodes for each kind of work, in one flat array.
+FORWARD, REVERSE, TANGENT, LANES_FORWARD, LANES_PARTIALS, BLAS = range(6)
+ENTRIES = 6 * 256
+
+# What the operand columns hold, by opcode: a slot, or something else (an integer, a place in aux, an outcome, nothing).
+A_IS_SLOT = np.zeros(256, bool)
+B_IS_SLOT = np.zeros(256, bool)
+TERNARY = np.zeros(256, bool)
+for _code, _op in enumerate(OPS):
+    A_IS_SLOT[_code] = True
+    B_IS_SLOT[_code] = _op.arity == 2 and INTEGER not in _op.traits
+    TERNARY[_code] = _op.arity == 3
+A_IS_SLOT[GUARD] = True

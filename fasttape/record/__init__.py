@@ -1,0 +1,1 @@
+"""Recorders: ordinary Python and NumPy code becomes instructions on a tape."""

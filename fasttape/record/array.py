@@ -1,0 +1,273 @@
+"""TracedArray: a NumPy array under recording, which is a root (slots) and a geometry (a NumPy array of positions in it).
+
+Indexing, reshaping and assignment are NumPy's own work on positions: a view shares its root, so that it sees later
+assignments, and nothing of this appends an instruction. Functions with arithmetic are found in `numpy_names`.
+"""
+
+import functools
+
+import numpy as np
+
+from fasttape.errors import ArgumentError, ConversionError, LeakError, MutationError, UnsupportedError
+from fasttape.record.scalar import TracedScalar, is_number
+
+
+@functools.lru_cache(maxsize=32)
+def _numbers(size: int) -> np.ndarray:
+    numbers = np.arange(size, dtype=np.uint32)
+    numbers.flags.writeable = False
+    return numbers
+
+
+def numbers(size: int) -> np.ndarray:
+    """0, 1, 2, ..., size - 1, in the memory that all geometries of about that size are views of."""
+    return _numbers(max(1024, 1 << (size - 1).bit_length()))[:size]
+
+
+class Root:
+    """Where the elements of an array live: a run of slots, or a table of slots after the first assignment."""
+
+    __slots__ = ("argument", "builder", "first", "numbers", "size", "table")
+
+    def __init__(self, builder, size, first=None, table=None, argument=False):
+        self.builder = builder
+        self.size = size
+        self.first = first
+        self.table = table
+        self.argument = argument
+        self.numbers = numbers(size)
+
+    def slots(self, geometry) -> np.ndarray:
+        """The slots of the elements that a geometry names."""
+        return geometry + np.uint32(self.first) if self.table is None else self.table[geometry]
+
+    def assign(self, geometry, slots):
+        """Let the elements that a geometry names live in other slots."""
+        if self.argument:
+            raise MutationError("assignment into an argument of the recorded function; assign into x.copy()")
+        if self.table is None:
+            self.table = self.numbers + np.uint32(self.first)
+        self.table[geometry] = slots
+
+
+class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
+    """An array whose elements are slots of a recording; answers to NumPy's functions, operators and indexing."""
+
+    __slots__ = ("boolean", "geometry", "root")
+    __hash__ = None
+
+    def __init__(self, root: Root, geometry: np.ndarray, *, boolean: bool = False):
+        self.root = root
+        self.geometry = geometry
+        self.boolean = boolean  # whether the elements are truth values, as comparisons return them
+
+    @classmethod
+    def run(cls, builder, first, shape, *, argument=False, boolean=False):
+        """The array of the given shape whose elements are the slots from `first` on, in C order."""
+        size = int(np.prod(shape, dtype=np.int64))
+        root = Root(builder, size, first, argument=argument)
+        return cls(root, root.numbers.reshape(shape), boolean=boolean)
+
+    @classmethod
+    def listed(cls, builder, slots, *, boolean=False):
+        """The array whose elements are the given slots, one by one."""
+        root = Root(builder, slots.size, table=np.ascontiguousarray(slots, np.uint32).reshape(-1))
+        return cls(root, root.numbers.reshape(slots.shape), boolean=boolean)
+
+    # ---- what it looks like
+
+    builder = property(lambda self: self.root.builder)
+    shape = property(lambda self: self.geometry.shape)
+    ndim = property(lambda self: self.geometry.ndim)
+    size = property(lambda self: self.geometry.size)
+    dtype = property(lambda self: np.dtype(bool) if self.boolean else self.root.builder.dtype)
+    T = property(lambda self: self.transpose())
+    real = property(lambda self: self)
+    flat = property(lambda self: iter(self.ravel()))
+
+    @property
+    def slots(self) -> np.ndarray:
+        """The slots of the elements, an array of the same shape."""
+        return self.root.slots(self.geometry)
+
+    @property
+    def primal(self) -> np.ndarray:
+        """The numbers at the point of the recording."""
+        return self.builder.evaluate()[self.slots].astype(self.dtype)
+
+    def __repr__(self):
+        return f"Traced{self.primal!r}"
+
+    def __len__(self):
+        return len(self.geometry)
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self):
+        return bool(self.item())
+
+    def __int__(self):
+        return int(self.item())
+
+    def __float__(self):
+        raise ConversionError("float() of a traced value would lose its derivative; use the value as it is")
+
+    def __array__(self, dtype=None, copy=None):
+        raise ConversionError("a traced array was turned into a plain one, which would lose its derivative; "
+                              "call a NumPy function that can be recorded, with the array as its argument")  # fmt: skip
+
+    # ---- indexing and assignment
+
+    def view(self, geometry):
+        """The same root seen through another geometry; a geometry with memory of its own becomes a root of its own."""
+        if not isinstance(geometry, np.ndarray):
+            return TracedScalar(self.builder, int(self.root.slots(geometry)))
+        if geometry.size == 0 or np.may_share_memory(geometry, self.root.numbers):
+            return TracedArray(self.root, geometry, boolean=self.boolean)
+        return TracedArray.listed(self.builder, self.root.slots(geometry), boolean=self.boolean)
+
+    def __getitem__(self, key):
+        return self.view(self.geometry[plain_index(key)])
+
+    def __setitem__(self, key, value):
+        at = self.geometry[plain_index(key)]
+        shape = at.shape if isinstance(at, np.ndarray) else ()
+        if self.writes_twice():
+            raise MutationError("assignment into a broadcast view, whose elements share memory; assign into x.copy()")
+        slots = as_traced(self.builder, value).slots
+        if slots.ndim > len(shape):
+            slots = slots.reshape(slots.shape[slots.ndim - len(shape) :]) if slots.size <= at.size else slots
+        self.root.assign(at, np.broadcast_to(slots, shape))
+
+    def writes_twice(self):
+        """Whether a broadcast made one element stand in several places."""
+        return any(stride == 0 and n > 1 for stride, n in zip(self.geometry.strides, self.shape, strict=True))
+
+    def item(self, *index):
+        if index:
+            return self[index if len(index) > 1 else np.unravel_index(index[0], self.shape)]
+        if self.size != 1:
+            raise ValueError("can only convert an array of size 1 to a Python scalar")
+        return TracedScalar(self.builder, int(self.slots.reshape(-1)[0]))
+
+    def copy(self, order="C"):
+        """The same slots under a root of their own; nothing is appended to the tape."""
+        if self.root.table is None and self.geometry is self.root.numbers:
+            return TracedArray.run(self.builder, self.root.first, self.shape, boolean=self.boolean)
+        if self.root.table is None and self.geometry.flags.c_contiguous and self.size:
+            first = self.root.first + int(self.geometry.flat[0])
+            return TracedArray.run(self.builder, first, self.shape, boolean=self.boolean)
+        return TracedArray.listed(self.builder, self.slots, boolean=self.boolean)
+
+    def astype(self, dtype, **kwargs):
+        if np.dtype(dtype) != self.dtype:
+            raise UnsupportedError(f"astype({np.dtype(dtype).name}) of a traced {self.dtype} array cannot be recorded")
+        return self.copy()
+
+    def reshape(self, *shape, **kwargs):
+        return np.reshape(self, shape[0] if len(shape) == 1 else shape, **kwargs)
+
+    def transpose(self, *axes):
+        return np.transpose(self, (axes[0] if len(axes) == 1 else axes) or None)
+
+    def flatten(self, order="C"):
+        return self.ravel(order).copy()
+
+    def fill(self, value):
+        self[...] = value
+
+    # ---- NumPy's protocols
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        from fasttape.record.numpy_names import call_ufunc
+
+        return call_ufunc(ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, function, types, args, kwargs):
+        from fasttape.record.numpy_names import call_function
+
+        return call_function(function, args, kwargs)
+
+
+def _method(name):
+    def method(self, *args, **kwargs):
+        return getattr(np, name)(self, *args, **kwargs)
+
+    method.__name__ = name
+    return method
+
+
+METHODS = "sum mean prod max min std var dot ravel squeeze swapaxes repeat take diagonal trace clip round all any"
+METHODS += " argmax argmin sort argsort cumsum cumprod compress searchsorted nonzero ptp choose partition"
+for _name in METHODS.split():
+    setattr(TracedArray, _name, _method(_name))
+for _owner in (TracedScalar,):
+    _owner.__array_ufunc__ = TracedArray.__array_ufunc__
+    _owner.__array_function__ = TracedArray.__array_function__
+
+
+def plain_index(key):
+    """An index that NumPy can use on positions."""
+    for part in key if isinstance(key, tuple) else (key,):
+        if isinstance(part, TracedArray) and part.boolean:
+            raise UnsupportedError("a mask that depends on traced values cannot index; use np.where(mask, x, y)")
+        if isinstance(part, TracedScalar | TracedArray):
+            raise UnsupportedError("a traced value cannot be an index; int(x) makes one, which the tape then holds to")
+    return key
+
+
+def as_traced(builder, x) -> TracedArray:
+    """Any operand as an array of the recording: traced as it is, numbers and plain arrays as constants."""
+    if isinstance(x, TracedArray):
+        if x.builder is not builder:
+            raise LeakError("values of two recordings were mixed; each recording has its own traced values")
+        return x
+    if isinstance(x, TracedScalar):
+        if x.builder is not builder:
+            raise LeakError("values of two recordings were mixed; each recording has its own traced values")
+        return TracedArray.run(builder, x.slot, ())
+    if type(x) is float or type(x) is int:
+        return TracedArray.run(builder, builder.constant(x), ())
+    if isinstance(x, list | tuple) and any_traced(x):
+        return stack(builder, x)
+    array = np.asarray(x)
+    if array.dtype.kind not in "fiub":
+        raise ArgumentError(f"{array.dtype} data cannot be mixed with traced values; only real numbers are recorded")
+    if not is_number(x) or isinstance(x, np.floating):
+        check_dtype(builder, array)
+    if array.ndim == 0:
+        return TracedArray.run(builder, builder.constant(float(array)), ())
+    return TracedArray.run(builder, builder.constants(array), array.shape, boolean=array.dtype.kind == "b")
+
+
+def check_dtype(builder, array):
+    """Refuse constants with which NumPy would leave the dtype of the recording."""
+    promoted = np.result_type(array.dtype, builder.dtype)
+    if promoted != builder.dtype:
+        raise ArgumentError(
+            f"{array.dtype} data would turn this {builder.dtype} recording into {promoted}; "
+            f"write x.astype(np.{builder.dtype})"
+        )
+
+
+def any_traced(x) -> bool:
+    """Whether a nesting of lists and tuples holds a traced value."""
+    if isinstance(x, list | tuple):
+        return any(any_traced(item) for item in x)
+    return isinstance(x, TracedScalar | TracedArray)
+
+
+def stack(builder, items) -> TracedArray:
+    """A nesting of lists and tuples as one array."""
+    slots = np.array([as_traced(builder, item).slots for item in items], np.uint32)
+    return TracedArray.listed(builder, slots)
+
+
+def builder_of(x):
+    """The recording of the first traced value in some arguments, or None."""
+    if isinstance(x, TracedScalar | TracedArray):
+        return x.builder
+    if isinstance(x, list | tuple):
+        return next((b for b in map(builder_of, x) if b is not None), None)
+    return None

@@ -1,0 +1,186 @@
+"""The one place where instructions are appended: preallocated columns that double when they are full.
+
+While recording, constants take slots in order of appearance through CONST instructions, so every slot has its value in
+`values` whenever it is needed; `freeze` moves them in front of the results and drops those instructions.
+"""
+
+import struct
+import sys
+from array import array
+
+import numpy as np
+
+from fasttape.errors import LeakError
+from fasttape.execute.activity import mark_active
+from fasttape.execute.entries import link
+from fasttape.execute.interpreter import Machine
+from fasttape.layout import A_IS_SLOT, B_IS_SLOT, CONST, FIRST_STRUCTURAL, FORWARD, GUARD, SIZE
+from fasttape.program import Program, Site
+
+INITIAL = 256
+CONST_OF_ONE = 0  # the record in aux that all single constants share
+INSIDE = __name__.partition(".")[0] + "."
+
+
+class Builder:
+    """A program in the making: opcode and operand columns, side records, constants, and the values so far."""
+
+    __slots__ = ("a", "arrays", "aux", "b", "columns", "done", "dtype", "guards", "machine", "n", "ops", "pool")
+    __slots__ += ("references", "shift", "size", "values")
+
+    def __init__(self, dtype, inputs: np.ndarray):
+        self.dtype = np.dtype(dtype)
+        self.columns = [np.empty(INITIAL, kind) for kind in (np.uint8, np.uint32, np.uint32)]
+        self.ops, self.a, self.b = map(memoryview, self.columns)
+        self.n = 0  # instructions so far
+        self.shift = 1 + inputs.size  # slot of the next result minus n
+        self.aux = array("q", (2, 1))
+        self.references = []  # (start, stop): places in aux that hold slots
+        self.pool = {struct.pack("d", 0.0): 0}  # scalar constants
+        self.arrays = {}  # id of an array constant: (the array, its first slot)
+        self.guards = []  # (instruction, site)
+        self.size = inputs.size
+        self.values = np.zeros(max(INITIAL, 2 * self.shift), self.dtype)
+        self.values[1 : self.shift] = inputs
+        self.machine = Machine(self.dtype)
+        self.done = (0, self.shift)  # instruction and slot up to which `values` is evaluated
+
+    # ---- appending
+
+    def emit(self, opcode: int, a: int, b: int = 0, size: int = 1) -> int:
+        """Append one instruction and return the first of the `size` slots that it fills."""
+        n = self.n
+        try:
+            self.ops[n], self.a[n], self.b[n] = opcode, a, b
+        except IndexError:
+            self.grow()
+            return self.emit(opcode, a, b, size)
+        slot = n + self.shift
+        self.n = n + 1
+        self.shift += size - 1
+        return slot
+
+    def grow(self):
+        """Double the columns."""
+        if self.n + self.shift > np.iinfo(np.uint32).max // 2:
+            raise MemoryError("a tape holds at most 2**31 slots")
+        self.ops = self.a = self.b = None
+        for column in self.columns:
+            column.resize(2 * column.size, refcheck=False)
+        self.ops, self.a, self.b = map(memoryview, self.columns)
+
+    def side(self, record, references=()) -> int:
+        """Append a record to `aux` and return its place; `references` are the (start, stop) in it that hold slots."""
+        place = len(self.aux)
+        self.aux.extend(record)
+        self.references.extend((place + start, place + stop) for start, stop in references)
+        return place
+
+    # ---- constants
+
+    def constant(self, x: float) -> int:
+        """The slot of a scalar constant; signs of zero and payloads of nan are kept apart."""
+        key = x if x == x and x != 0 else struct.pack("d", x)
+        slot = self.pool.get(key)
+        if slot is None:
+            slot = self.pool[key] = self.emit(CONST, CONST_OF_ONE)
+            self.reserve(slot + 1)
+            self.values[slot] = x
+        return slot
+
+    def constants(self, x: np.ndarray) -> int:
+        """The first slot of an array constant in C order; an array met again is stored once while it is unchanged."""
+        flat = np.ascontiguousarray(x, self.dtype).reshape(-1)
+        known, first = self.arrays.get(id(x), (None, 0))
+        if known is x and self.values[first : first + x.size].tobytes() == flat.tobytes():
+            return first
+        first = self.emit(CONST, self.side((2, x.size)), size=x.size)
+        self.reserve(first + x.size)
+        self.values[first : first + x.size] = flat
+        self.arrays[id(x)] = (x, first)
+        return first
+
+    # ---- values
+
+    def reserve(self, slots: int):
+        if slots > self.values.size:
+            self.values.resize(max(slots, 2 * self.values.size), refcheck=False)
+
+    def evaluate(self) -> np.ndarray:
+        """The values of all slots so far; what was recorded since the last time is run now."""
+        first, slot = self.done
+        if first < self.n:
+            self.reserve(self.n + self.shift)
+            columns = (*self.columns, self.side_array())
+            segment = tuple(column[first : self.n] for column in self.columns)
+            entries = link((*segment, columns[3]), FORWARD, self.dtype)
+            self.machine.forward(columns, self.values, first, self.n, slot, entries)
+            self.done = (self.n, self.n + self.shift)
+        return self.values
+
+    def side_array(self) -> np.ndarray:
+        return np.frombuffer(self.aux, np.int64)
+
+    def guard(self, slot: int, outcome: bool):
+        """Make the tape hold only where the truth value in `slot` is `outcome`."""
+        self.guards.append((self.n, caller()))
+        self.emit(GUARD, slot, int(outcome), size=0)
+
+    # ---- the end of a recording
+
+    def close(self):
+        """Whatever still holds a traced value gets an error from now on."""
+        self.ops = self.a = self.b = CLOSED
+
+    def freeze(self, outputs: np.ndarray, differentiated) -> Program:
+        """The recorded program: constants in front of the results, columns cut to size."""
+        ops, a, b = (column[: self.n] for column in self.columns)
+        self.close()
+        aux = np.array(self.aux, np.int64)
+        constants = np.empty(0, self.dtype)
+        slots = self.n + self.shift
+        guards = self.guards
+        is_const = ops == CONST
+        if is_const.any():
+            renumbered, constants = self.renumber(ops, a, aux, slots)
+            keep = np.flatnonzero(~is_const)
+            place = np.cumsum(~is_const) - 1
+            guards = [(int(place[i]), site) for i, site in guards]
+            ops, a, b = ops[keep], a[keep], b[keep]
+            np.copyto(a, renumbered[np.where(A_IS_SLOT[ops], a, 0)], where=A_IS_SLOT[ops])
+            np.copyto(b, renumbered[np.where(B_IS_SLOT[ops], b, 0)], where=B_IS_SLOT[ops])
+            for start, stop in self.references:
+                aux[start:stop] = renumbered[aux[start:stop]]
+            outputs = renumbered[outputs]
+        program = Program(self.dtype, ops, a, b, aux, constants, self.size, slots, outputs, tuple(guards), differentiated)
+        return mark_active(program)
+
+    def renumber(self, ops, a, aux, slots):
+        """The new number of every slot, constants first, and the values of the constants in that order."""
+        sizes = np.ones(ops.size, np.int64)
+        structural = np.flatnonzero(ops >= FIRST_STRUCTURAL)
+        sizes[structural] = np.where(ops[structural] == GUARD, 0, aux[(a[structural] + SIZE) % aux.size])
+        first = 1 + self.size
+        constant = np.repeat(ops == CONST, sizes)
+        renumbered = np.arange(slots, dtype=np.uint32)
+        count = np.count_nonzero(constant)
+        results = renumbered[first:]
+        results[constant] = np.arange(first, first + count, dtype=np.uint32)
+        results[~constant] = np.arange(first + count, slots, dtype=np.uint32)
+        return renumbered, self.values[first:slots][constant].copy()
+
+
+class _Closed:
+    def __setitem__(self, key, value):
+        raise LeakError("a traced value was used after its recording ended; return it from the function instead")
+
+
+CLOSED = _Closed()
+
+
+def caller() -> Site:
+    """The innermost line of the stack that is not fasttape's own."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(INSIDE):
+        frame = frame.f_back
+    return Site(frame.f_code.co_filename, frame.f_lineno)

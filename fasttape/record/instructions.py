@@ -1,0 +1,146 @@
+"""Array instructions from traced arrays: geometry becomes the side record that `layout` describes."""
+
+import numpy as np
+
+from fasttape import ops
+from fasttape.layout import ELEMENTWISE, FIRST, GEMM, REDUCE, REGULAR, SHAPE, STRIDES
+from fasttape.record.array import TracedArray
+from fasttape.record.scalar import TracedScalar, append
+
+ITEM = np.dtype(np.uint32).itemsize  # of a geometry
+ADD, POSITIVE = ops.CODE["add"], ops.CODE["positive"]
+
+
+def describe(x: TracedArray, geometry):
+    """First slot and strides of a geometry of x; where its root has a table, first index into a list, and the list."""
+    strides = [stride // ITEM for stride in geometry.strides]
+    if x.root.table is None:
+        offset = (geometry.ctypes.data - x.root.numbers.ctypes.data) // ITEM if geometry.size else 0
+        return x.root.first + offset, strides, None
+    distinct = geometry[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in strides)]
+    listed = x.root.table[distinct]
+    dense = [stride // ITEM * (n > 1) for stride, n in zip(listed.strides, listed.shape, strict=True)]
+    return 0, dense, listed.reshape(-1)
+
+
+def collapse(shape, strides):
+    """Merge neighboring dimensions that all operands run through in one stride; the order of points stays."""
+    merged_shape, merged = [], [[] for _ in strides]
+    for d, extent in enumerate(shape):
+        if extent == 1:
+            continue
+        joins = bool(merged_shape) and all(m[-1] == s[d] * extent for m, s in zip(merged, strides, strict=True))
+        if joins:
+            merged_shape[-1] *= extent
+        else:
+            merged_shape.append(extent)
+        for m, s in zip(merged, strides, strict=True):
+            if joins:
+                m[-1] = s[d]
+            else:
+                m.append(s[d])
+    return merged_shape or [1], [m or [1] for m in merged]
+
+
+def record(builder, structural, opcode, shape, operands, size, parameter=0, *, merge=True):
+    """Append an array instruction over operands given as (array, geometry of `shape`); return its first slot."""
+    described = [describe(x, geometry) for x, geometry in operands]
+    shape, strides = list(shape), [s for _, s, _ in described]
+    if merge:
+        shape, strides = collapse(shape, strides)
+    fields = [0, size, opcode, parameter, len(described), len(shape), *shape]
+    references, lists = [], []
+    at_lists = SHAPE + len(shape) + len(described) * (STRIDES + len(shape))
+    for (first, _, listed), stride in zip(described, strides, strict=True):
+        if listed is None:
+            references.append((len(fields) + FIRST, len(fields) + FIRST + 1))
+            fields += [1, REGULAR, first, *stride]
+        else:
+            references.append((at_lists, at_lists + listed.size))
+            fields += [1, at_lists, 0, *stride]
+            lists.append(listed)
+            at_lists += listed.size
+    for listed in lists:
+        fields += listed.tolist()
+    fields[0] = len(fields)
+    return builder.emit(structural, builder.side(fields, references), size=size)
+
+
+def elementwise(builder, opcode, operands, parameter=0):
+    """Record a row over broadcast operands: a scalar instruction where the result is a scalar, else one for all."""
+    shape = np.broadcast_shapes(*(x.shape for x in operands))
+    if shape == ():
+        return scalar(builder, opcode, [int(x.slots) for x in operands], parameter)
+    boolean = ops.PREDICATE in ops.OPS[opcode].traits or (opcode == POSITIVE and operands[0].boolean)
+    size = int(np.prod(shape, dtype=np.int64))
+    seen = [(x, np.broadcast_to(x.geometry, shape)) for x in operands]
+    first = record(builder, ELEMENTWISE, opcode, shape, seen, size, parameter)
+    return TracedArray.run(builder, first, shape, boolean=boolean)
+
+
+def scalar(builder, opcode, slots, parameter=0) -> TracedScalar:
+    """Record a row over single slots."""
+    op = ops.OPS[opcode]
+    if op.arity == 3:
+        return append(builder, opcode, slots[0], builder.side(slots[1:], [(0, 2)]))
+    if ops.INTEGER in op.traits:
+        return append(builder, opcode, slots[0], parameter & 0xFFFFFFFF)
+    return append(builder, opcode, *slots)
+
+
+def reduce(x: TracedArray, opcode, axes, *, keepdims=False):
+    """Record a row folded over some axes."""
+    kept = [d for d in range(x.ndim) if d not in axes]
+    lead = x.geometry.transpose(kept + list(axes))
+    shape = tuple(x.shape[d] for d in kept)
+    size = int(np.prod(shape, dtype=np.int64))
+    columns = bool(opcode == ADD and kept and axes and 0 < abs(lead.strides[len(kept) - 1]) < abs(lead.strides[-1]))
+    if columns:
+        lead = x.geometry.transpose(list(axes) + kept)
+    first = record(x.builder, REDUCE, opcode, lead.shape, [(x, lead)], size, int(columns))
+    if keepdims:
+        shape = tuple(1 if d in axes else n for d, n in enumerate(x.shape))
+    return TracedArray.run(x.builder, first, shape) if shape else TracedScalar(x.builder, first)
+
+
+def copied(x: TracedArray) -> TracedArray:
+    """The same values in a run of slots of their own, in C order."""
+    result = elementwise(x.builder, POSITIVE, [x])
+    return result if isinstance(result, TracedArray) else TracedArray.run(x.builder, result.slot, ())
+
+
+def blas_ready(x: TracedArray) -> TracedArray:
+    """x, or a copy of it where BLAS could not read its matrices in place."""
+    if x.root.table is not None or x.size == 0:
+        return x if x.root.table is None else copied(x)
+    (rows, columns), (row, column) = x.shape[-2:], (s // ITEM for s in x.geometry.strides[-2:])
+    by_rows = (column == 1 or columns == 1) and (row >= max(columns, 1) or rows == 1)
+    by_columns = (row == 1 or rows == 1) and (column >= max(rows, 1) or columns == 1)
+    return x if by_rows or by_columns else copied(x)
+
+
+def matrix_strides(x: TracedArray):
+    """Row and column stride, of which one is 1 also where a dimension has one element."""
+    (rows, columns), (row, column) = x.shape[-2:], (s // ITEM for s in x.geometry.strides[-2:])
+    if columns == 1 and not (rows > 1 and row == 1):
+        column = 1
+    if rows == 1 and column != 1:
+        row = 1
+    return row, column
+
+
+def gemm(x: TracedArray, y: TracedArray) -> TracedArray:
+    """Record x @ y for stacks of matrices; leading dimensions broadcast."""
+    x, y = blas_ready(x), blas_ready(y)
+    batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    (m, k), n = x.shape[-2:], y.shape[-1]
+    shape = (*batch, m, n, k)
+    size = int(np.prod((*batch, m, n), dtype=np.int64))
+    seen = []
+    for operand, order in ((x, (0, None, 1)), (y, (None, 1, 0))):
+        two = matrix_strides(operand)
+        inner = [0 if d is None else two[d] * ITEM for d in order]
+        outer = np.broadcast_to(operand.geometry, (*batch, *operand.shape[-2:])).strides[:-2]
+        seen.append((operand, np.lib.stride_tricks.as_strided(operand.geometry, shape, (*outer, *inner))))
+    first = record(x.builder, GEMM, 0, shape, seen, size, merge=False)
+    return TracedArray.run(x.builder, first, (*batch, m, n))

@@ -1,0 +1,129 @@
+"""What NumPy's protocols find here: ufuncs by the names in the table, functions by family, and an error for the rest."""
+
+import functools
+import importlib
+import sys
+
+import numpy as np
+
+from fasttape import ops
+from fasttape.errors import UnsupportedError
+from fasttape.record.array import TracedArray, as_traced, builder_of
+from fasttape.record.instructions import elementwise
+from fasttape.record.numpy_products import PRODUCTS
+from fasttape.record.numpy_reductions import REDUCTIONS
+from fasttape.record.numpy_shapes import SHAPES
+from fasttape.record.numpy_various import VARIOUS
+from fasttape.record.scalar import MAX_EXPONENT, POWI, SQUARE, is_number
+
+FUNCTIONS = SHAPES | REDUCTIONS | PRODUCTS | VARIOUS
+POW = ops.CODE["pow"]
+NEAREST = {
+    "median": "mean",
+    "percentile": "mean",
+    "quantile": "mean",
+    "sort": "where",
+    "argsort": "where",
+    "argmax": "max",
+    "argmin": "min",
+    "einsum": "tensordot",
+    "cumsum": "sum",
+    "cumprod": "prod",
+    "cross": "tensordot",
+    "heaviside": "where",
+    "nan_to_num": "where",
+    "round": "rint",
+    "nonzero": "where",
+}
+
+
+@functools.cache
+def _ufuncs(modules: frozenset):
+    """Opcode by ufunc, for every name in the table that is a ufunc of a loaded module."""
+    found = {}
+    for opcode, op in enumerate(ops.OPS):
+        for name in op.names:
+            module, _, attribute = name.rpartition(".")
+            if module in modules:
+                function = getattr(importlib.import_module(module), attribute)
+                if isinstance(function, np.ufunc):
+                    found[function] = opcode
+    return found
+
+
+def opcode_of(ufunc):
+    """The row that a ufunc answers to, or None."""
+    modules = {"numpy"} | ({"scipy.special"} & sys.modules.keys())
+    return _ufuncs(frozenset(modules)).get(ufunc)
+
+
+def call_ufunc(ufunc, method, inputs, kwargs):
+    """Record a call of a ufunc, or of its `reduce`."""
+    out = kwargs.pop("out", None)
+    if ufunc is np.matmul and method == "__call__":
+        result = FUNCTIONS[np.matmul](*inputs, **kwargs)
+    else:
+        opcode = opcode_of(ufunc)
+        if opcode is None or method not in ("__call__", "reduce"):
+            raise unsupported(ufunc if method == "__call__" else f"numpy.{ufunc.__name__}.{method}")
+        if method == "reduce":
+            reducing = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}.get(ufunc)
+            if reducing is None:
+                raise unsupported(f"numpy.{ufunc.__name__}.reduce")
+            kwargs.setdefault("axis", 0)
+            result = FUNCTIONS[reducing](*inputs, **kwargs)
+        else:
+            refused = [name for name, value in kwargs.items() if name != "where" or value is not True]
+            if refused:
+                raise UnsupportedError(f"numpy.{ufunc.__name__} with {', '.join(refused)}= cannot be recorded")
+            result = call_row(opcode, inputs)
+    if out is None:
+        return result
+    if not isinstance(out[0], TracedArray):
+        raise UnsupportedError(
+            f"numpy.{ufunc.__name__} into a plain array (out=, or an operator such as +=) cannot be recorded; "
+            "write y = y + x"
+        )
+    out[0][...] = result
+    return out[0]
+
+
+def call_row(opcode, inputs):
+    """Record a row on operands of any kind; integer powers by constants keep their exponent."""
+    builder = builder_of(inputs)
+    if opcode == POW and is_number(inputs[1]) and abs(inputs[1]) < MAX_EXPONENT and inputs[1] == int(inputs[1]):
+        x = as_traced(builder, inputs[0])
+        if inputs[1] == 2:
+            return elementwise(builder, SQUARE, [x])
+        return elementwise(builder, POWI, [x], int(inputs[1]))
+    return elementwise(builder, opcode, [as_traced(builder, x) for x in inputs])
+
+
+def call_function(function, args, kwargs):
+    """Record a call of a NumPy function."""
+    handler = FUNCTIONS.get(function)
+    if handler is None:
+        raise unsupported(function)
+    try:
+        return handler(*args, **kwargs)
+    except TypeError as error:
+        if "unexpected keyword" in str(error):
+            name = str(error).rpartition(" ")[2].strip("'")
+            raise UnsupportedError(f"{full_name(function)} with {name}= cannot be recorded") from None
+        raise
+
+
+def full_name(function) -> str:
+    if isinstance(function, str):
+        return function
+    module = "scipy.special" if isinstance(function, np.ufunc) and not hasattr(np, function.__name__) else "numpy"
+    if not isinstance(function, np.ufunc):
+        module = function.__module__
+    return f"{module}.{function.__name__}"
+
+
+def unsupported(function) -> UnsupportedError:
+    """The error for what has no recording, with the nearest name that has one."""
+    name = full_name(function)
+    nearest = NEAREST.get(name.rpartition(".")[2])
+    return UnsupportedError(f"{name} cannot be recorded" + (f"; the nearest that can: numpy.{nearest}" if nearest else ""))

@@ -1,0 +1,41 @@
+"""NumPy's functions that are neither shapes, nor reductions, nor products: selection and clipping."""
+
+import numpy as np
+
+from fasttape import ops
+from fasttape.errors import UnsupportedError
+from fasttape.record.array import as_traced, builder_of
+from fasttape.record.instructions import elementwise
+
+SELECT = ops.CODE["select"]
+NONE = (None, np._NoValue)
+
+
+def where(condition, *branches):
+    """Choose between two operands; the derivative goes to the chosen one only, whatever the other one is."""
+    if len(branches) != 2:
+        raise UnsupportedError("numpy.where with one argument cannot be recorded: its shape depends on the values")
+    builder = builder_of((condition, *branches))
+    return elementwise(builder, SELECT, [as_traced(builder, x) for x in (condition, *branches)])
+
+
+def clip(x, a_min=None, a_max=None, *, min=None, max=None):
+    low, high = (a_min if min is None else min), (a_max if max is None else max)
+    if not any(low is none for none in NONE):
+        x = np.maximum(x, low)
+    return x if any(high is none for none in NONE) else np.minimum(x, high)
+
+
+def diff(x, n=1, axis=-1):
+    """numpy.diff: differences of neighbors, n times."""
+    for _ in range(n):
+        x = np.moveaxis(x, axis, -1)
+        x = np.moveaxis(x[..., 1:] - x[..., :-1], -1, axis)
+    return x
+
+
+def linspace(*args, **kwargs):
+    raise UnsupportedError("numpy.linspace of traced values cannot be recorded; write a + (b - a) * t")
+
+
+VARIOUS = {np.where: where, np.clip: clip, np.diff: diff, np.linspace: linspace}

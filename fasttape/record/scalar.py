@@ -1,0 +1,188 @@
+"""TracedScalar: a Python number under recording. Its operators, made from the table, append instructions."""
+
+import numbers
+from typing import Any
+
+import numpy as np
+
+from fasttape import ops
+from fasttape.errors import ArgumentError, ConversionError, LeakError, UnsupportedError
+
+NUMBERS = (float, int, np.floating, np.integer, np.bool_)
+POWI, SQUARE, POSITIVE, EQUAL = (ops.CODE[name] for name in ("powi", "square", "positive", "equal"))
+MAX_EXPONENT = 2**31
+ROUNDINGS = {"__trunc__": "trunc", "__floor__": "floor", "__ceil__": "ceil"}
+
+
+class TracedScalar:
+    """One slot of a recording; behaves as the float that it holds, except that it cannot become one."""
+
+    __slots__ = ("builder", "slot")
+    __hash__ = None  # == records an instruction, so a traced value cannot be a key
+    shape, ndim, size = (), 0, 1
+
+    def __init__(self, builder, slot: int):
+        self.builder = builder
+        self.slot = slot
+
+    @property
+    def dtype(self):
+        return self.builder.dtype
+
+    @property
+    def primal(self) -> float:
+        """The number at the point of the recording."""
+        return self.builder.evaluate()[self.slot].item()
+
+    def __repr__(self):
+        return f"TracedScalar({self.primal!r})"
+
+    def __format__(self, spec):
+        return format(self.primal, spec)
+
+    def __bool__(self):
+        outcome = self.primal != 0.0
+        self.builder.guard(self.slot, outcome)
+        return outcome
+
+    def __int__(self):
+        return whole(self, ops.CODE["trunc"])
+
+    def __round__(self, ndigits=None):
+        if ndigits is not None:
+            raise UnsupportedError("round(x, ndigits) cannot be recorded; the nearest that can: round(x)")
+        return whole(self, ops.CODE["rint"])
+
+    def __float__(self):
+        raise ConversionError("float() of a traced value would lose its derivative; use the value as it is")
+
+    def __complex__(self):
+        raise ConversionError("complex() of a traced value would lose its derivative; complex numbers are not recorded")
+
+    def __pow__(self, n, modulo=None):
+        if is_number(n):
+            return power(self, n)
+        return POW(self, n)
+
+    def __divmod__(self, y):
+        return self // y, self % y
+
+    def __rdivmod__(self, y):
+        return y // self, y % self
+
+    def conjugate(self):
+        return self
+
+    def item(self):
+        return self
+
+    @property
+    def real(self):
+        return self
+
+
+def is_number(x: Any) -> bool:
+    return isinstance(x, NUMBERS)
+
+
+def power(x, n):
+    """x**n for a plain number n: an integer power keeps its integer, which is faster and right at a zero base."""
+    if not (abs(n) < MAX_EXPONENT and n == int(n)):
+        return POW(x, n)
+    if n == 2:
+        return append(x.builder, SQUARE, x.slot)
+    return append(x.builder, POWI, x.slot, int(n) & 0xFFFFFFFF)
+
+
+def append(builder, opcode, a, b=0):
+    return TracedScalar(builder, builder.emit(opcode, a, b))
+
+
+def whole(x, rounding) -> int:
+    """A Python int from a traced value; the tape holds only where it comes out the same."""
+    rounded = append(x.builder, rounding, x.slot)
+    number = int(rounded.primal)
+    builder = x.builder
+    same = append(builder, EQUAL, rounded.slot, builder.constant(float(number)))
+    builder.evaluate()
+    builder.guard(same.slot, outcome=True)
+    return number
+
+
+def slot_of(builder, y):
+    """The slot of another operand of an operator, or None where Python should ask the other operand."""
+    if isinstance(y, TracedScalar):
+        raise LeakError("values of two recordings were mixed; each recording has its own traced values")
+    if is_number(y):
+        if isinstance(y, np.generic) and np.result_type(y, builder.dtype) != builder.dtype:
+            raise ArgumentError(f"{y!r} would make a {builder.dtype} recording {y.dtype}; write float(...) around it")
+        return builder.constant(y)
+    if isinstance(y, numbers.Number):
+        raise ArgumentError(f"{type(y).__name__} numbers cannot be mixed with traced values; write float(...)")
+    return None
+
+
+def unary(opcode):
+    """The operator method that records a row of one operand."""
+
+    def method(x):
+        return append(x.builder, opcode, x.slot)
+
+    return method
+
+
+def binary(opcode):
+    """The operator method that records a row of two operands; written flat, because recording time is spent here."""
+
+    def method(x, y):
+        builder = x.builder
+        if y.__class__ is TracedScalar and y.builder is builder:
+            b = y.slot
+        elif (b := slot_of(builder, y)) is None:
+            return NotImplemented
+        n = builder.n
+        try:
+            builder.ops[n] = opcode
+            builder.a[n] = x.slot
+            builder.b[n] = b
+        except IndexError:
+            builder.grow()
+            return method(x, y)
+        builder.n = n + 1
+        r = new(TracedScalar)
+        r.builder = builder
+        r.slot = n + builder.shift
+        return r
+
+    return method
+
+
+def reflected(opcode):
+    """The method for a plain number on the left."""
+
+    def method(y, x):
+        builder = y.builder
+        a = slot_of(builder, x)
+        return NotImplemented if a is None else append(builder, opcode, a, y.slot)
+
+    return method
+
+
+def define_operators():
+    """Give TracedScalar a method for every row that answers to a name of the operator module."""
+    for opcode, op in enumerate(ops.OPS):
+        for name in op.names:
+            module, _, attribute = name.rstrip("_").rpartition(".")
+            if module != "operator" or f"__{attribute}__" in vars(TracedScalar):
+                continue
+            setattr(TracedScalar, f"__{attribute}__", (unary if op.arity == 1 else binary)(opcode))
+            if op.arity == 2 and ops.PREDICATE not in op.traits:
+                setattr(TracedScalar, f"__r{attribute}__", reflected(opcode))
+    for method, name in ROUNDINGS.items():
+        setattr(TracedScalar, method, lambda x, opcode=ops.CODE[name]: whole(x, opcode))
+
+
+new = object.__new__
+POW = binary(ops.CODE["pow"])
+TracedScalar.__rpow__ = reflected(ops.CODE["pow"])
+define_operators()

@@ -1,0 +1,119 @@
+"""Running a function under recording: arguments in, program and the shape of its outputs out."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fasttape import binding, trees
+from fasttape.errors import LeakError, OutputError
+from fasttape.program import Program
+from fasttape.record.array import TracedArray
+from fasttape.record.builder import Builder
+from fasttape.record.lift import run_lifted
+from fasttape.record.scalar import TracedScalar
+
+
+class Output(NamedTuple):
+    """One leaf of the outputs: a place in the vector of output slots, or a value that depends on no input."""
+
+    start: int
+    stop: int
+    shape: tuple[int, ...] | None  # None for a scalar
+    boolean: bool
+    value: Any
+
+
+class Recording(NamedTuple):
+    """A recorded call."""
+
+    program: Program
+    signature: binding.Signature
+    outputs: tuple[Output, ...]
+    structure: Any
+    aux: Any
+
+
+def name_of(f) -> str:
+    return getattr(f, "__name__", None) or type(f).__name__
+
+
+def record_call(f, args, keywords, argnums, *, passive, has_aux=False):
+    """Record one call; returns the recording and the leaves of its arguments."""
+    signature, values = binding.read(name_of(f), args, keywords, argnums, passive=passive)
+    inputs = np.empty(signature.size, signature.dtype)
+    binding.fill(signature, values, inputs)
+    builder = Builder(signature.dtype, inputs)
+    try:
+        returned = run_lifted(f, binding.trace(signature, values, builder), keywords)
+        aux = None
+        if has_aux:
+            if not (isinstance(returned, tuple) and len(returned) == 2):
+                raise OutputError(f"has_aux=True needs {signature.name} to return (output, aux)")
+            returned, aux = returned
+            aux = untraced(aux)
+        leaves, structure = trees.flatten(returned)
+        outputs, slots = read_outputs(builder, leaves)
+        program = builder.freeze(slots, signature.differentiated())
+    finally:
+        builder.close()
+    return Recording(program, signature, outputs, structure, aux), inputs
+
+
+def read_outputs(builder, leaves):
+    """Where each leaf of the outputs stands in the vector of output slots, and that vector."""
+    outputs, slots, at = [], [np.empty(0, np.uint32)], 0
+    for x in leaves:
+        if isinstance(x, TracedScalar | TracedArray):
+            if x.builder is not builder:
+                raise LeakError("a traced value of another recording was returned")
+            array = isinstance(x, TracedArray)
+            taken = x.slots.reshape(-1) if array else np.array([x.slot], np.uint32)
+            shape = x.shape if array else None
+            outputs.append(Output(at, at + taken.size, shape, array and x.boolean, None))
+            slots.append(taken)
+            at += taken.size
+        else:
+            outputs.append(Output(at, at, None, False, x))
+    return tuple(outputs), np.concatenate(slots)
+
+
+def untraced(tree):
+    """Auxiliary output with plain numbers in place of traced values."""
+    leaves, structure = trees.flatten(tree)
+    plain = [x.primal if isinstance(x, TracedScalar | TracedArray) else x for x in leaves]
+    return trees.unflatten(structure, plain)
+
+
+def outputs_of(recording, numbers, *, tangent=False):
+    """The outputs as the function returns them, from the numbers in the output slots (or their tangents)."""
+    leaves = []
+    for out in recording.outputs:
+        part = numbers[out.start : out.stop]
+        if out.start == out.stop and out.shape is None:
+            leaves.append(zero_like(out.value) if tangent else out.value)
+        elif out.shape is None:
+            leaves.append(part[0].item() if part.dtype == np.float64 else part[0])
+        else:
+            leaves.append(part.reshape(out.shape).astype(bool) if out.boolean and not tangent else part.reshape(out.shape))
+    return trees.unflatten(recording.structure, leaves)
+
+
+def zero_like(value):
+    """The tangent of an output that depends on no input."""
+    return np.zeros(value.shape) if isinstance(value, np.ndarray) else 0.0
+
+
+def scalar_output(recording, what):
+    """Check that the recording has one real scalar output."""
+    name, out = recording.signature.name, recording.outputs[0] if recording.outputs else None
+    if recording.structure is not None or len(recording.outputs) != 1:
+        kind = "nothing" if not recording.outputs else "several values"
+        raise OutputError(f"{what} needs a scalar output, but {name} returned {kind}; return one, or use has_aux=True")
+    if out.shape not in (None, ()) or (isinstance(out.value, np.ndarray) and out.value.shape != ()):
+        shape = out.shape or out.value.shape
+        raise OutputError(
+            f"{what} needs a scalar output, but {name} returned an array of shape {shape}; "
+            "sum it, or use jvp for a directional derivative"
+        )
+    if out.start == out.stop and not isinstance(out.value, float | int | np.floating | np.integer | np.ndarray):
+        raise OutputError(f"{what} needs a scalar output, but {name} returned {out.value!r}")

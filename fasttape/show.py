@@ -1,0 +1,158 @@
+"""What a reader sees of a tape: the listing of its program, the table of one evaluation, the computational graph."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fasttape import decode
+from fasttape.layout import FIRST_STRUCTURAL, GUARD
+from fasttape.ops import OPS
+
+HEADER = ("variable", "operation", "primal", "partials", "adjoint")
+
+
+def names(program, signature) -> dict:
+    """The name of every input slot and of the first slot of every result; constants are called by their value."""
+    found = {0: "0"}
+    letters = iter(parameter_names(signature))
+    for leaf in signature.leaves:
+        letter = next(letters)
+        for k, slot in enumerate(range(leaf.start, leaf.stop)):
+            index = ", ".join(map(str, np.unravel_index(k, leaf.shape))) if leaf.shape else ""
+            found[slot] = f"{letter}[{index}]" if index else letter
+    for k, value in enumerate(program.constants.tolist()):
+        found[1 + program.inputs + k] = f"{value:g}"
+    return found
+
+
+def parameter_names(signature):
+    """x, y, z, ... for the leaves of the arguments."""
+    alphabet = "xyzuvwst"
+    return [alphabet[k] if len(signature.leaves) <= len(alphabet) else f"x{k}" for k in range(len(signature.leaves))]
+
+
+def instruction_names(program, signature):
+    """Every instruction with the name of its result and the names of its operands."""
+    known = names(program, signature)
+    count = 0
+    for x in decode.instructions(program):
+        operands = [run_name(known, slots) for slots in x.operands]
+        name = ""
+        if x.opcode != GUARD:
+            count += 1
+            name = f"v{count}" if x.opcode < FIRST_STRUCTURAL else f"v{count}[{x.size}]"
+            for k in range(x.size):
+                known[x.slot + k] = f"v{count}" if x.opcode < FIRST_STRUCTURAL else f"v{count}[{k}]"
+        yield x, name, operands
+    return known
+
+
+def run_name(known, slots) -> str:
+    """The name of one slot, or of the first and last of many."""
+    if slots.size == 1:
+        return known[int(slots[0])]
+    return f"{known[int(slots[0])]}..{known[int(slots[-1])]}" if slots.size else "[]"
+
+
+def written(x, operands) -> str:
+    """An instruction as text."""
+    parameter = "" if x.parameter is None else f" {x.parameter}"
+    return f"{x.operation} {' '.join(operands)}{parameter}"
+
+
+def listing(program, signature) -> str:
+    """The program, one instruction a line."""
+    lines = [
+        f"tape of {signature.name}: {program.inputs} inputs, {program.constants.size} constants, "
+        f"{program.ops.size} instructions, {program.dtype}, {program.nbytes} bytes"
+    ]
+    sites = dict(program.guards)
+    known = names(program, signature)
+    for x, name, operands in instruction_names(program, signature):
+        known |= {x.slot + k: name if x.size == 1 else f"{name.partition('[')[0]}[{k}]" for k in range(x.size)}
+        line = f"{name:8} = {written(x, operands)}" if name else f"{'':8}   {written(x, operands)}"
+        lines.append(line + (f"  # {sites[x.index].file}:{sites[x.index].line}" if x.index in sites else ""))
+    outputs = program.outputs
+    shown = ", ".join(known[s] for s in outputs[:6].tolist()) + (", ..." if outputs.size > 6 else "")
+    return "\n".join([*lines, f"return {shown}"])
+
+
+class Row(NamedTuple):
+    """One variable of the trace."""
+
+    variable: str
+    operation: str
+    primal: np.ndarray
+    partials: tuple[tuple[str, float], ...]  # (operand, partial of this variable by it)
+    adjoint: np.ndarray
+
+
+class Trace(NamedTuple):
+    """A program at one point: what an exercise sheet on backpropagation asks for.
+
+    `rows` has the inputs and then the variables in order of evaluation; `paths` is the number of input-output paths
+    that a chain rule without memory would multiply out, `instructions` what the sweep visited. `str()` is the table,
+    `dot()` the computational graph in Graphviz' language.
+    """
+
+    rows: tuple[Row, ...]
+    instructions: int
+    paths: int
+
+    def __str__(self) -> str:
+        cells = [HEADER]
+        for row in self.rows:
+            partials = ", ".join(f"{name}: {value:.6g}" for name, value in row.partials) or "-"
+            cells.append((row.variable, row.operation, short(row.primal), partials, short(row.adjoint)))
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in cells]
+        paths = f"{self.paths:,}" if self.paths >= 0 else "more than 1e308"
+        return "\n".join([*lines, "", f"{paths} input-output paths, {self.instructions:,} instructions in the sweep"])
+
+    def dot(self) -> str:
+        """The computational graph: nodes carry primal and adjoint, edges the local partials."""
+        lines = ["digraph tape {", "  rankdir=LR;", "  node [shape=box, fontname=monospace];"]
+        drawn = set()
+        for row in self.rows:
+            label = f"{row.variable} = {row.operation}\\n{short(row.primal)}\\nadjoint {short(row.adjoint)}"
+            lines.append(f'  "{row.variable}" [label="{label}"];')
+            drawn.add(row.variable)
+            for name, value in row.partials:
+                if name in drawn:
+                    lines.append(f'  "{name}" -> "{row.variable}" [label="{value:.6g}"];')
+        return "\n".join([*lines, "}"])
+
+
+def short(x) -> str:
+    """A number, or the ends of an array."""
+    x = np.atleast_1d(x)
+    if x.size == 1:
+        return f"{x[0]:.8g}"
+    return np.array2string(x, precision=4, threshold=4, edgeitems=2, separator=", ").replace("\n", "")
+
+
+def trace(recording, values, adjoints) -> Trace:
+    """The trace of one evaluation from the numbers of all slots."""
+    program, signature = recording.program, recording.signature
+    known = names(program, signature)
+    rows = []
+    for leaf, letter in zip(signature.leaves, parameter_names(signature), strict=True):
+        if leaf.stop > leaf.start:
+            part = slice(leaf.start, leaf.stop)
+            rows.append(Row(letter, "input", values[part], (), adjoints[part]))
+    for x, name, operands in instruction_names(program, signature):
+        if x.opcode != GUARD:
+            part = slice(x.slot, x.slot + x.size)
+            partials = local_partials(x, operands, values) if x.opcode < FIRST_STRUCTURAL else ()
+            rows.append(Row(name, written(x, operands), values[part], partials, adjoints[part]))
+    del known
+    return Trace(tuple(rows), program.ops.size, decode.count_paths(program))
+
+
+def local_partials(x, operands, values):
+    """The partials of a scalar instruction by each of its operands."""
+    at = [values[slots[0]] for slots in x.operands]
+    parameter = () if x.parameter is None else (x.parameter,)
+    with np.errstate(all="ignore"):
+        partials = OPS[x.row].partials(*at, *parameter, values[x.slot])
+    return tuple((name, float(d)) for name, d in zip(operands, partials, strict=False))

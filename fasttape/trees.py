@@ -1,0 +1,46 @@
+"""Argument trees: any nesting of dicts, lists, tuples and registered nodes, through optree when one comes in.
+
+A structure is None for a single leaf, an int for a tuple of that many leaves, else optree's tree specification.
+"""
+
+import numpy as np
+
+LEAVES = (float, int, np.ndarray, np.generic, complex, str, bytes, type(None))
+
+
+def flatten(tree):
+    """The leaves of a tree and its structure."""
+    if isinstance(tree, LEAVES):
+        return [tree], None
+    if type(tree) is tuple and all(isinstance(x, LEAVES) for x in tree):
+        return list(tree), len(tree)
+    if not isinstance(tree, dict | list | tuple) and is_leaf(tree):
+        return [tree], None
+    import optree
+
+    leaves, structure = optree.tree_flatten(tree, none_is_leaf=True)
+    return leaves, structure
+
+
+def is_leaf(x) -> bool:
+    """Whether optree would not look inside x."""
+    from fasttape.record.array import TracedArray
+    from fasttape.record.scalar import TracedScalar
+
+    if isinstance(x, TracedScalar | TracedArray):
+        return True
+    import optree
+
+    return optree.tree_is_leaf(x, none_is_leaf=True)
+
+
+def unflatten(structure, leaves):
+    """The tree of a structure with other leaves; the inverse of `flatten`."""
+    if structure is None:
+        (leaf,) = leaves
+        return leaf
+    if isinstance(structure, int):
+        return tuple(leaves)
+    import optree
+
+    return optree.tree_unflatten(structure, leaves)

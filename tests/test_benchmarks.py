@@ -1,0 +1,73 @@
+"""The measuring code: it refuses wrong results, draws variants, and its peers agree with each other."""
+
+import numpy as np
+import pytest
+
+from benchmarks import __main__, harness, network, object_tape, scalars
+from benchmarks.problems import PROBLEMS
+
+QUICK = ("example1", "dense", "regression")
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch):
+    monkeypatch.setattr(harness, "BUDGET", 0.0)
+    monkeypatch.setattr(harness, "SAMPLE", 0.0)
+
+
+def problem(*results):
+    contenders = {str(i): lambda case, result=result: lambda: result for i, result in enumerate(results)}
+    return harness.Problem("p", "w", lambda rng: None, contenders)
+
+
+def test_names_are_unique():
+    names = [problem.name for problem in PROBLEMS]
+    assert len(set(names)) == len(names)
+
+
+def test_equal_results_are_timed():
+    samples = harness.measure(problem((1.0, [2.0]), [1.0, np.array([2.0])], None), None)
+    assert set(samples) == {"0", "1", "2"}
+
+
+@pytest.mark.parametrize("wrong", [(1.0, 2.1), (1.0, np.nan), (1.0,)])
+def test_unequal_results_are_refused(wrong):
+    with pytest.raises(SystemExit, match="1"):
+        harness.measure(problem((1.0, 2.0), wrong), None)
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+@pytest.mark.parametrize("name", QUICK)
+def test_contenders_agree_on_the_published_sizes_and_on_a_variant(name, seed):
+    (chosen,) = (problem for problem in PROBLEMS if problem.name == name)
+    rng = None if seed is None else np.random.default_rng(seed)
+    summary = harness.summary(chosen, harness.measure(chosen, rng))
+    assert set(summary["rows"]) == set(chosen.contenders)
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+def test_micrograd_and_both_tapes_agree_on_its_network(seed):
+    case = network.case(None if seed is None else np.random.default_rng(seed), points=4)
+    expected = harness.flat(network.micrograd(case)())
+    for contender in (network.objects, network.recorded, network.replayed):
+        np.testing.assert_allclose(harness.flat(contender(case)()), expected, rtol=1e-10, atol=1e-13)
+
+
+def test_the_published_network_has_337_parameters():
+    assert len(network.case(None).parameters) == 337
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+def test_the_formula_of_rosenbrock_is_its_gradient(seed):
+    case = scalars.valley(None if seed is None else np.random.default_rng(seed), terms=300)
+    x = [object_tape.Number(value) for value in case.x]
+    value = scalars.rosenbrock(x, case)
+    result = harness.flat((value.value, object_tape.gradient(value, x)))
+    np.testing.assert_allclose(result, harness.flat(scalars.rosenbrock_by_formula(case)), rtol=1e-11)
+
+
+def test_the_report_is_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--only", "example1", "--json", str(tmp_path / "new" / "r.json")])
+    assert __main__.main() == 0
+    assert "python -m benchmarks --only example1" in capsys.readouterr().out
+    assert '"processor"' in (tmp_path / "new" / "r.json").read_text(encoding="utf-8")
