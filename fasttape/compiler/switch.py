@@ -194,35 +194,32 @@ def emit_lanes_partials(e, row, parameter, i, x, y, z, r, w, cx, cy, cz):
 
 
 def lanes(kind, emit_lane):
-    """The code generator of a loop over lanes: the last arguments are arrays of one length, and `entries`."""
+    """The code generator of a loop over `size` lanes; operands come as pairs of an array and an offset in it."""
 
     def emit(context, builder, signature, args):
-        opcode, parameter, *arrays, entries = args
-        e = Emitter(context, builder, signature.args[2].dtype)
-        pointers = [e.data(t, v) for t, v in zip(signature.args[2:-1], arrays, strict=True)]
-        size = context.make_array(signature.args[2])(context, builder, value=arrays[0]).nitems
-
-        def case(row):
-            with cgutils.for_range(builder, size) as loop:
-                emit_lane(e, row, parameter, loop.index, *pointers)
-
-        entries = e.data(signature.args[-1], entries)
-        default = functools.partial(e.call_entry, kind, opcode, entries, [parameter, size, *pointers])
-        if isinstance(signature.args[0], types.IntegerLiteral):
-            case(ops.OPS[signature.args[0].literal_value])
-        else:
-            default()
+        opcode, parameter, size, *pairs, entries = args
+        e = Emitter(context, builder, signature.args[3].dtype)
+        kinds = signature.args[3:-1:2]
+        pointers = [builder.gep(e.data(t, v), [at]) for t, v, at in zip(kinds, pairs[::2], pairs[1::2], strict=True)]
+        if not isinstance(signature.args[0], types.IntegerLiteral):
+            e.call_entry(kind, opcode, e.data(signature.args[-1], entries), [parameter, size, *pointers])
+            return context.get_dummy_value()
+        row = ops.OPS[signature.args[0].literal_value]
+        with cgutils.for_range(builder, size) as loop:
+            emit_lane(e, row, parameter, loop.index, *pointers)
         return context.get_dummy_value()
 
     return emit
 
 
 @intrinsic(prefer_literal=True)
-def lanes_forward(typingctx, opcode, parameter, x, y, z, out, entries):
-    return types.void(opcode, parameter, x, y, z, out, entries), lanes(LANES_FORWARD, emit_lanes_forward)
+def lanes_forward(typingctx, opcode, parameter, size, x, x0, y, y0, z, z0, out, out0, entries):
+    signature = types.void(opcode, types.int64, types.int64, x, x0, y, y0, z, z0, out, out0, entries)
+    return signature, lanes(LANES_FORWARD, emit_lanes_forward)
 
 
 @intrinsic(prefer_literal=True)
-def lanes_partials(typingctx, opcode, parameter, x, y, z, r, w, cx, cy, cz, entries):
-    signature = types.void(opcode, parameter, x, y, z, r, w, cx, cy, cz, entries)
+def lanes_partials(typingctx, opcode, parameter, size, x, x0, y, y0, z, z0, r, r0, w, w0, cx, x1, cy, y1, cz, z1, entries):
+    operands = (x, x0, y, y0, z, z0, r, r0, w, w0, cx, x1, cy, y1, cz, z1)
+    signature = types.void(opcode, types.int64, types.int64, *operands, entries)
     return signature, lanes(LANES_PARTIALS, emit_lanes_partials)

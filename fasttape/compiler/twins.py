@@ -58,18 +58,20 @@ def step_tangent(opcode, values, tangents, slot, a, b, aux, scratch, entries):
     tangents[slot] = sum(ops.times(tangents[s], d) for s, d in partials(opcode, values, slot, a, b, aux))
 
 
-def lanes_forward(opcode, parameter, x, y, z, out, entries):
+def lanes_forward(opcode, parameter, size, x, x0, y, y0, z, z0, out, out0, entries):
     """`out = row(x, y, z)` over lanes; `parameter` is that of an INTEGER row."""
     op = ops.OPS[opcode]
-    for i in range(out.size):
-        out[i] = op.value(*(x[i], y[i], z[i])[: op.arity - INTEGER[opcode]], *(parameter,) * INTEGER[opcode])
+    for i in range(size):
+        operands = (x[x0 + i], y[y0 + i], z[z0 + i])[: op.arity - INTEGER[opcode]]
+        out[out0 + i] = op.value(*operands, *(parameter,) * INTEGER[opcode])
 
 
-def lanes_partials(opcode, parameter, x, y, z, r, w, cx, cy, cz, entries):
+def lanes_partials(opcode, parameter, size, x, x0, y, y0, z, z0, r, r0, w, w0, cx, x1, cy, y1, cz, z1, entries):
     """`c = times(w, partial)` over lanes for each operand; with w the adjoint of the result these are contributions."""
     op = ops.OPS[opcode]
-    for i in range(r.size):
-        operands = (x[i], y[i], z[i])[: op.arity - INTEGER[opcode]]
-        found = op.partials(*operands, *(parameter,) * INTEGER[opcode], r[i])
-        for c, d in zip((cx, cy, cz)[: len(operands)], found, strict=False):
-            c[i] = ops.times(w[i], d)
+    for i in range(size):
+        operands = (x[x0 + i], y[y0 + i], z[z0 + i])[: op.arity - INTEGER[opcode]]
+        found = op.partials(*operands, *(parameter,) * INTEGER[opcode], r[r0 + i])
+        targets = ((cx, x1), (cy, y1), (cz, z1))
+        for (c, start), d in zip(targets[: len(operands)], found, strict=False):
+            c[start + i] = ops.times(w[w0 + i], d)

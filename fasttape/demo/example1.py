@@ -22,10 +22,8 @@ def show() -> str:
     """Print the trace beside the closed form; the result is the Graphviz source of the graph."""
     tape = ft.record(f, POINT)
     trace = tape.trace(POINT)
-    by_tape, by_hand = tape.grad(POINT), derivative(POINT)
     print(f"f(x) = sqrt(x² + exp(x²)) + cos(x² + exp(x²)) at x = {POINT}\n")
     print(trace)
-    print(f"\ndf/dx by the reverse sweep   {by_tape:.15f}")
-    print(f"df/dx by the closed form     {by_hand:.15f}")
-    print(f"A blind chain rule multiplies out {trace.paths} paths from x to f; the sweep takes {len(tape)} steps.")
+    print(f"\ndf/dx by the reverse sweep   {tape.grad(POINT):.15f}")
+    print(f"df/dx by the closed form     {derivative(POINT):.15f}")
     return trace.dot()

@@ -9,7 +9,7 @@ from fasttape.compiler.jit import kernel
 from fasttape.layout import FIRST, LIST, NDIM, REGULAR, SHAPE, STRIDES
 
 BLOCK = 512
-BUFFERS = 8  # rows of scratch memory, each of BLOCK numbers
+BUFFERS = 8  # rows of BLOCK numbers in the scratch memory, a flat array
 
 
 @kernel
@@ -50,63 +50,62 @@ def inner_stride(aux, p, q):
 
 
 @kernel
-def block(v, aux, p, q, start, n, buffer):
-    """The values of operand q at points start .. start + n: a view where they are contiguous, else packed in buffer."""
+def block(v, aux, p, q, start, n, scratch, row):
+    """The values of operand q at points start .. start + n, as an array and the offset where they stand in it.
+
+    That is `v` itself where they are contiguous, else a row of the scratch memory into which they are packed.
+    """
     stride, listed = inner_stride(aux, p, q), aux[q + LIST]
     place, left = run(aux, p, q, start)
     if listed == REGULAR and stride == 1 and left >= n:
-        return v[place : place + n]
-    done = 0
+        return v, place
+    done, buffer = 0, row * BLOCK
     while done < n:
         place, left = run(aux, p, q, start + done)
         m = min(left, n - done)
         if listed == REGULAR:
             for i in range(m):
-                buffer[done + i] = v[place + i * stride]
+                scratch[buffer + done + i] = v[place + i * stride]
         else:
             for i in range(m):
-                buffer[done + i] = v[aux[p + listed + place + i * stride]]
+                scratch[buffer + done + i] = v[aux[p + listed + place + i * stride]]
         done += m
-    return buffer[:n]
+    return scratch, buffer
 
 
 @kernel
-def accumulate(w, aux, p, q, start, n, contributions):
-    """Add contributions at points start .. start + n to the adjoints of operand q; the reverse of `block`."""
+def accumulate(w, aux, p, q, start, n, c, c0):
+    """Add the contributions c[c0:] at points start .. start + n to the adjoints of operand q; the reverse of `block`."""
     stride, listed = inner_stride(aux, p, q), aux[q + LIST]
     done = 0
     while done < n:
         place, left = run(aux, p, q, start + done)
         m = min(left, n - done)
+        at = c0 + done
         if listed != REGULAR:
             for i in range(m):
-                w[aux[p + listed + place + i * stride]] += contributions[done + i]
+                w[aux[p + listed + place + i * stride]] += c[at + i]
         elif stride == 0:
-            w[place] += total(contributions[done : done + m])
+            w[place] += total(c, at, m)
         elif stride == 1:
             for i in range(m):
-                w[place + i] += contributions[done + i]
+                w[place + i] += c[at + i]
         else:
             for i in range(m):
-                w[place + i * stride] += contributions[done + i]
+                w[place + i * stride] += c[at + i]
         done += m
 
 
 @kernel
-def total(x):
-    """The sum of a block, in eight interleaved partial sums so that rounding errors stay small and lanes are used."""
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = x.dtype.type(0.0)
-    whole = x.size - x.size % 8
-    for i in range(0, whole, 8):
+def total(x, start, n):
+    """The sum of a block, in interleaved partial sums so that rounding errors stay small."""
+    s0 = s1 = s2 = s3 = x.dtype.type(0.0)
+    whole = n - n % 4
+    for i in range(start, start + whole, 4):
         s0 += x[i]
         s1 += x[i + 1]
         s2 += x[i + 2]
         s3 += x[i + 3]
-        s4 += x[i + 4]
-        s5 += x[i + 5]
-        s6 += x[i + 6]
-        s7 += x[i + 7]
-    rest = x.dtype.type(0.0)
-    for i in range(whole, x.size):
-        rest += x[i]
-    return ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7)) + rest
+    for i in range(start + whole, start + n):
+        s0 += x[i]
+    return (s0 + s1) + (s2 + s3)

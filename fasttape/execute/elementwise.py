@@ -5,53 +5,60 @@ from fasttape.compiler.jit import kernel
 from fasttape.execute.blocks import BLOCK, accumulate, block, operand
 from fasttape.layout import ACTIVE, CODE, OPERANDS, PARAM, SIZE
 
+X, Y, Z, CX, CY, CZ, SEED, TANGENTS = range(8)  # rows of the scratch memory
+
 
 @kernel
 def operands(v, aux, p, start, n, scratch):
     """The blocks of three operands; those that an instruction does not have repeat its first."""
     count = aux[p + OPERANDS]
-    x = block(v, aux, p, operand(aux, p, 0), start, n, scratch[0])
-    y = block(v, aux, p, operand(aux, p, 1), start, n, scratch[1]) if count > 1 else x
-    z = block(v, aux, p, operand(aux, p, 2), start, n, scratch[2]) if count > 2 else x
-    return x, y, z
+    x, x0 = block(v, aux, p, operand(aux, p, 0), start, n, scratch, X)
+    y, y0 = block(v, aux, p, operand(aux, p, 1), start, n, scratch, Y) if count > 1 else (x, x0)
+    z, z0 = block(v, aux, p, operand(aux, p, 2), start, n, scratch, Z) if count > 2 else (x, x0)
+    return x, x0, y, y0, z, z0
+
+
+@kernel
+def contributions(v, w, w0, r0, p, aux, start, n, scratch, entries):
+    """Fill the rows CX, CY, CZ with `times(w, partial)` for the operands; r0: where the results stand."""
+    x, x0, y, y0, z, z0 = operands(v, aux, p, start, n, scratch)
+    cx, cy, cz = CX * BLOCK, CY * BLOCK, CZ * BLOCK
+    code, parameter = aux[p + CODE], aux[p + PARAM]
+    at = (x, x0, y, y0, z, z0, v, r0, w, w0, scratch, cx, scratch, cy, scratch, cz)
+    lanes_partials(code, parameter, n, *at, entries)
 
 
 @kernel
 def elementwise_forward(values, others, slot, p, b, aux, scratch, entries):
     for start in range(0, aux[p + SIZE], BLOCK):
         n = min(BLOCK, aux[p + SIZE] - start)
-        x, y, z = operands(values, aux, p, start, n, scratch)
-        out = values[slot + start : slot + start + n]
-        lanes_forward(aux[p + CODE], aux[p + PARAM], x, y, z, out, entries)
+        x, x0, y, y0, z, z0 = operands(values, aux, p, start, n, scratch)
+        lanes_forward(aux[p + CODE], aux[p + PARAM], n, x, x0, y, y0, z, z0, values, slot + start, entries)
 
 
 @kernel
 def elementwise_reverse(values, adjoints, slot, p, b, aux, scratch, entries):
     for start in range(0, aux[p + SIZE], BLOCK):
         n = min(BLOCK, aux[p + SIZE] - start)
-        x, y, z = operands(values, aux, p, start, n, scratch)
-        r, w = values[slot + start : slot + start + n], adjoints[slot + start : slot + start + n]
-        cx, cy, cz = scratch[3, :n], scratch[4, :n], scratch[5, :n]
-        lanes_partials(aux[p + CODE], aux[p + PARAM], x, y, z, r, w, cx, cy, cz, entries)
+        contributions(values, adjoints, slot + start, slot + start, p, aux, start, n, scratch, entries)
         for k in range(aux[p + OPERANDS]):
             q = operand(aux, p, k)
             if aux[q + ACTIVE]:
-                accumulate(adjoints, aux, p, q, start, n, scratch[3 + k])
+                accumulate(adjoints, aux, p, q, start, n, scratch, (CX + k) * BLOCK)
 
 
 @kernel
 def elementwise_tangent(values, tangents, slot, p, b, aux, scratch, entries):
+    for i in range(SEED * BLOCK, (SEED + 1) * BLOCK):
+        scratch[i] = 1.0
     for start in range(0, aux[p + SIZE], BLOCK):
         n = min(BLOCK, aux[p + SIZE] - start)
-        x, y, z = operands(values, aux, p, start, n, scratch)
-        r, t = values[slot + start : slot + start + n], tangents[slot + start : slot + start + n]
-        t[:] = 0.0
-        ones, cx, cy, cz = scratch[6, :n], scratch[3, :n], scratch[4, :n], scratch[5, :n]
-        ones[:] = 1.0
-        lanes_partials(aux[p + CODE], aux[p + PARAM], x, y, z, r, ones, cx, cy, cz, entries)
+        contributions(values, scratch, SEED * BLOCK, slot + start, p, aux, start, n, scratch, entries)
+        for i in range(n):
+            tangents[slot + start + i] = 0.0
         for k in range(aux[p + OPERANDS]):
-            d = block(tangents, aux, p, operand(aux, p, k), start, n, scratch[7])
-            c = scratch[3 + k]
+            t, t0 = block(tangents, aux, p, operand(aux, p, k), start, n, scratch, TANGENTS)
             for i in range(n):
-                if d[i] != 0.0 and c[i] != 0.0:
-                    t[i] += c[i] * d[i]
+                c = scratch[(CX + k) * BLOCK + i]
+                if t[t0 + i] != 0.0 and c != 0.0:
+                    tangents[slot + start + i] += c * t[t0 + i]

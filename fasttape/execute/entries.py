@@ -41,7 +41,7 @@ def forward_entry(digest, opcode):
     def forward(values, others, slot, a, b, aux, scratch, entries):
         digest  # noqa: B018
         v, w, x = carray(values, ALL), carray(others, ALL), carray(aux, ALL)
-        step_forward(opcode, v, w, slot, a, b, x, carray(scratch, (BUFFERS, BLOCK)), carray(entries, ENTRIES))
+        step_forward(opcode, v, w, slot, a, b, x, carray(scratch, BUFFERS * BLOCK), carray(entries, ENTRIES))
 
     return forward
 
@@ -50,7 +50,7 @@ def reverse_entry(digest, opcode):
     def reverse(values, others, slot, a, b, aux, scratch, entries):
         digest  # noqa: B018
         v, w, x = carray(values, ALL), carray(others, ALL), carray(aux, ALL)
-        step_reverse(opcode, v, w, slot, a, b, x, carray(scratch, (BUFFERS, BLOCK)), carray(entries, ENTRIES))
+        step_reverse(opcode, v, w, slot, a, b, x, carray(scratch, BUFFERS * BLOCK), carray(entries, ENTRIES))
 
     return reverse
 
@@ -59,7 +59,7 @@ def tangent_entry(digest, opcode):
     def tangent(values, others, slot, a, b, aux, scratch, entries):
         digest  # noqa: B018
         v, w, x = carray(values, ALL), carray(others, ALL), carray(aux, ALL)
-        step_tangent(opcode, v, w, slot, a, b, x, carray(scratch, (BUFFERS, BLOCK)), carray(entries, ENTRIES))
+        step_tangent(opcode, v, w, slot, a, b, x, carray(scratch, BUFFERS * BLOCK), carray(entries, ENTRIES))
 
     return tangent
 
@@ -67,9 +67,8 @@ def tangent_entry(digest, opcode):
 def lanes_forward_entry(digest, opcode):
     def lanes(parameter, size, x, y, z, out):
         digest  # noqa: B018
-        none = carray(x, 0)
-        x, y, z, out = carray(x, size), carray(y, size), carray(z, size), carray(out, size)
-        lanes_forward(opcode, parameter, x, y, z, out, none)
+        x, y, z, out = carray(x, ALL), carray(y, ALL), carray(z, ALL), carray(out, ALL)
+        lanes_forward(opcode, parameter, size, x, 0, y, 0, z, 0, out, 0, x)
 
     return lanes
 
@@ -77,10 +76,9 @@ def lanes_forward_entry(digest, opcode):
 def lanes_partials_entry(digest, opcode):
     def lanes(parameter, size, x, y, z, r, w, cx, cy, cz):
         digest  # noqa: B018
-        none = carray(x, 0)
-        x, y, z, r, w = carray(x, size), carray(y, size), carray(z, size), carray(r, size), carray(w, size)
-        cx, cy, cz = carray(cx, size), carray(cy, size), carray(cz, size)
-        lanes_partials(opcode, parameter, x, y, z, r, w, cx, cy, cz, none)
+        x, y, z, r, w = carray(x, ALL), carray(y, ALL), carray(z, ALL), carray(r, ALL), carray(w, ALL)
+        cx, cy, cz = carray(cx, ALL), carray(cy, ALL), carray(cz, ALL)
+        lanes_partials(opcode, parameter, size, x, 0, y, 0, z, 0, r, 0, w, 0, cx, 0, cy, 0, cz, 0, x)
 
     return lanes
 

@@ -14,7 +14,7 @@ class Machine:
 
     def __init__(self, dtype):
         self.dtype = dtype
-        self.scratch = np.empty((BUFFERS, BLOCK), dtype)
+        self.scratch = np.empty(BUFFERS * BLOCK, dtype)
 
     @quiet
     def forward(self, columns, values, first, last, slot, entries) -> int:

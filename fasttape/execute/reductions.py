@@ -11,6 +11,13 @@ from fasttape.execute.blocks import BLOCK, accumulate, block, operand, points
 from fasttape.layout import CODE, PARAM, SIZE
 
 ADD, MUL = ops.CODE["add"], ops.CODE["mul"]
+LEFT, RIGHT, ELEMENTS, WEIGHTS, TANGENTS = range(5)  # rows of the scratch memory
+
+
+@kernel
+def combine(code, n, x, x0, y, y0, scratch, at, entries):
+    """One step of a fold: scratch[at:] = row(x, y)."""
+    lanes_forward(code, 0, n, x, x0, y, y0, x, x0, scratch, at, entries)
 
 
 @kernel
@@ -18,37 +25,43 @@ def fold(code, v, aux, p, q, start, count, scratch, entries):
     """Reduce `count` points from `start` on: lanes across blocks, then halves of the lanes (pairwise, as NumPy)."""
     if count == 0:
         return v.dtype.type(code == MUL)
-    acc, spare = scratch[0], scratch[1]
+    acc, spare = LEFT * BLOCK, RIGHT * BLOCK
     width = min(count, BLOCK)
-    acc[:width] = block(v, aux, p, q, start, width, scratch[2])
+    x, x0 = block(v, aux, p, q, start, width, scratch, ELEMENTS)
+    for i in range(width):
+        scratch[acc + i] = x[x0 + i]
     for at in range(width, count, BLOCK):
         n = min(BLOCK, count - at)
-        x = block(v, aux, p, q, start + at, n, scratch[2])
-        lanes_forward(code, 0, acc[:n], x, x, spare[:n], entries)
-        acc[:n] = spare[:n]
+        x, x0 = block(v, aux, p, q, start + at, n, scratch, ELEMENTS)
+        combine(code, n, scratch, acc, x, x0, scratch, spare, entries)
+        for i in range(n, width):
+            scratch[spare + i] = scratch[acc + i]
+        acc, spare = spare, acc
     while width > 1:
         half = width // 2
-        lanes_forward(code, 0, acc[:half], acc[half : 2 * half], acc[:half], spare[:half], entries)
+        combine(code, half, scratch, acc, scratch, acc + half, scratch, spare, entries)
         if width % 2:
-            spare[half] = acc[width - 1]
+            scratch[spare + half] = scratch[acc + width - 1]
         width -= half
         acc, spare = spare, acc
-    return acc[0]
+    return scratch[acc]
 
 
 @kernel
-def fold_columns(code, v, aux, p, q, out, scratch, entries):
+def fold_columns(code, v, aux, p, q, slot, size, scratch, entries):
     """Reduce over the leading dimensions, with lanes along the contiguous rest."""
-    rows = points(aux, p) // out.size
-    for start in range(0, out.size, BLOCK):
-        n = min(BLOCK, out.size - start)
-        acc = scratch[0, :n]
-        acc[:] = code == MUL
+    rows = points(aux, p) // size
+    for start in range(0, size, BLOCK):
+        n = min(BLOCK, size - start)
+        acc, spare = LEFT * BLOCK, RIGHT * BLOCK
+        for i in range(n):
+            scratch[acc + i] = code == MUL
         for row in range(rows):
-            x = block(v, aux, p, q, row * out.size + start, n, scratch[2])
-            lanes_forward(code, 0, acc, x, x, scratch[1, :n], entries)
-            acc[:] = scratch[1, :n]
-        out[start : start + n] = acc
+            x, x0 = block(v, aux, p, q, row * size + start, n, scratch, ELEMENTS)
+            combine(code, n, scratch, acc, x, x0, scratch, spare, entries)
+            acc, spare = spare, acc
+        for i in range(n):
+            v[slot + start + i] = scratch[acc + i]
 
 
 @kernel
@@ -58,8 +71,9 @@ def weigh(code, v, aux, p, q, start, count, r, scratch):
     if code == ADD:
         return decisive, product
     for at in range(0, count, BLOCK):
-        x = block(v, aux, p, q, start + at, min(BLOCK, count - at), scratch[2])
-        for i in range(x.size):
+        n = min(BLOCK, count - at)
+        x, x0 = block(v, aux, p, q, start + at, n, scratch, ELEMENTS)
+        for i in range(x0, x0 + n):
             if code == MUL:
                 decisive += x[i] == 0.0
                 product *= x[i] if x[i] != 0.0 else 1.0
@@ -69,23 +83,23 @@ def weigh(code, v, aux, p, q, start, count, r, scratch):
 
 
 @kernel
-def weights(code, x, r, decisive, product, out):
-    """The derivative of the result r by each element of the block x."""
-    for i in range(x.size):
-        if code == ADD:
-            out[i] = 1.0
-        elif code == MUL:
-            others = r / x[i] if x[i] != 0.0 else product
-            out[i] = others if decisive == 0 or (decisive == 1 and x[i] == 0.0) else 0.0
-        else:
-            out[i] = 1.0 / decisive if x[i] == r or (x[i] != x[i] and r != r) else 0.0
+def weigh_block(code, x, x0, n, r, decisive, product, scratch):
+    """Fill the row WEIGHTS with the derivative of the result r by each element of the block x."""
+    for i in range(n):
+        xi, weight = x[x0 + i], 1.0
+        if code == MUL:
+            others = r / xi if xi != 0.0 else product
+            weight = others if decisive == 0 or (decisive == 1 and xi == 0.0) else 0.0
+        elif code != ADD:
+            weight = 1.0 / decisive if xi == r or (xi != xi and r != r) else 0.0
+        scratch[WEIGHTS * BLOCK + i] = weight
 
 
 @kernel
 def reduce_forward(values, others, slot, p, b, aux, scratch, entries):
     size, q, code = aux[p + SIZE], operand(aux, p, 0), aux[p + CODE]
     if aux[p + PARAM] and size:
-        fold_columns(code, values, aux, p, q, values[slot : slot + size], scratch, entries)
+        fold_columns(code, values, aux, p, q, slot, size, scratch, entries)
         return
     for j in range(size):
         count = points(aux, p) // size
@@ -96,10 +110,8 @@ def reduce_forward(values, others, slot, p, b, aux, scratch, entries):
 def reduce_reverse(values, adjoints, slot, p, b, aux, scratch, entries):
     size, q, code = aux[p + SIZE], operand(aux, p, 0), aux[p + CODE]
     if aux[p + PARAM]:
-        for start in range(0, points(aux, p), size):
-            for at in range(0, size, BLOCK):
-                n = min(BLOCK, size - at)
-                accumulate(adjoints, aux, p, q, start + at, n, adjoints[slot + at : slot + at + n])
+        for start in range(0, points(aux, p), max(size, 1)):
+            accumulate(adjoints, aux, p, q, start, size, adjoints, slot)
         return
     for j in range(size):
         count, w, r = points(aux, p) // size, adjoints[slot + j], values[slot + j]
@@ -108,12 +120,11 @@ def reduce_reverse(values, adjoints, slot, p, b, aux, scratch, entries):
         decisive, product = weigh(code, values, aux, p, q, j * count, count, r, scratch)
         for at in range(0, count, BLOCK):
             n = min(BLOCK, count - at)
-            x = block(values, aux, p, q, j * count + at, n, scratch[2])
-            c = scratch[3, :n]
-            weights(code, x, r, decisive, product, c)
-            for i in range(n):
-                c[i] = w * c[i] if c[i] != 0.0 else 0.0
-            accumulate(adjoints, aux, p, q, j * count + at, n, c)
+            x, x0 = block(values, aux, p, q, j * count + at, n, scratch, ELEMENTS)
+            weigh_block(code, x, x0, n, r, decisive, product, scratch)
+            for i in range(WEIGHTS * BLOCK, WEIGHTS * BLOCK + n):
+                scratch[i] = w * scratch[i] if scratch[i] != 0.0 else 0.0
+            accumulate(adjoints, aux, p, q, j * count + at, n, scratch, WEIGHTS * BLOCK)
 
 
 @kernel
@@ -125,14 +136,14 @@ def reduce_tangent(values, tangents, slot, p, b, aux, scratch, entries):
     for j in range(size):
         count, r = points(aux, p) // size, values[slot + j]
         decisive, product = weigh(code, values, aux, p, q, j * count, count, r, scratch)
-        total = values.dtype.type(0.0)
+        tangent = values.dtype.type(0.0)
         for at in range(0, count, BLOCK):
             n = min(BLOCK, count - at)
-            x = block(values, aux, p, q, j * count + at, n, scratch[2])
-            t = block(tangents, aux, p, q, j * count + at, n, scratch[4])
-            c = scratch[3, :n]
-            weights(code, x, r, decisive, product, c)
+            x, x0 = block(values, aux, p, q, j * count + at, n, scratch, ELEMENTS)
+            t, t0 = block(tangents, aux, p, q, j * count + at, n, scratch, TANGENTS)
+            weigh_block(code, x, x0, n, r, decisive, product, scratch)
             for i in range(n):
-                if c[i] != 0.0 and t[i] != 0.0:
-                    total += c[i] * t[i]
-        tangents[slot + j] = total
+                weight = scratch[WEIGHTS * BLOCK + i]
+                if weight != 0.0 and t[t0 + i] != 0.0:
+                    tangent += weight * t[t0 + i]
+        tangents[slot + j] = tangent

@@ -167,7 +167,8 @@ class Builder:
         results = renumbered[first:]
         results[constant] = np.arange(first, first + count, dtype=np.uint32)
         results[~constant] = np.arange(first + count, slots, dtype=np.uint32)
-        return renumbered, self.values[first:slots][constant].copy()
+        known = self.values[first:slots]  # ends after the last constant at the earliest
+        return renumbered, known[constant[: known.size]]
 
 
 class _Closed:

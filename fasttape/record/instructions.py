@@ -18,7 +18,7 @@ def describe(x: TracedArray, geometry):
         offset = (geometry.ctypes.data - x.root.numbers.ctypes.data) // ITEM if geometry.size else 0
         return x.root.first + offset, strides, None
     distinct = geometry[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in strides)]
-    listed = x.root.table[distinct]
+    listed = np.ascontiguousarray(x.root.table[distinct])
     dense = [stride // ITEM * (n > 1) for stride, n in zip(listed.strides, listed.shape, strict=True)]
     return 0, dense, listed.reshape(-1)
 

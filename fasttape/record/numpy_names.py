@@ -18,6 +18,7 @@ from fasttape.record.scalar import MAX_EXPONENT, POWI, SQUARE, is_number
 
 FUNCTIONS = SHAPES | REDUCTIONS | PRODUCTS | VARIOUS
 POW = ops.CODE["pow"]
+UNSUPPORTED = object()
 NEAREST = {
     "median": "mean",
     "percentile": "mean",
@@ -104,6 +105,8 @@ def call_function(function, args, kwargs):
     handler = FUNCTIONS.get(function)
     if handler is None:
         raise unsupported(function)
+    if kwargs.get("out", UNSUPPORTED) is None:
+        kwargs = {name: value for name, value in kwargs.items() if name != "out"}
     try:
         return handler(*args, **kwargs)
     except TypeError as error:

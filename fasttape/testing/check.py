@@ -1,0 +1,117 @@
+"""check_grads: derivatives by both modes against finite differences and against each other."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fasttape import trees
+from fasttape.api import jvp
+from fasttape.errors import ArgumentError
+from fasttape.record.lift import lift
+from fasttape.recording import name_of
+from fasttape.tape import record
+
+MODES = ("fwd", "rev")
+DIRECTIONS = 2
+SHRINK = 1.4
+
+
+def check_grads(
+    f: Callable[..., Any],
+    args: Sequence[Any],
+    order: int = 1,
+    modes: Sequence[str] = MODES,
+    *,
+    rtol: float | None = None,
+    seed: int = 0,
+) -> None:
+    """Check the derivatives of `f` at `args` along random directions; raise AssertionError with the figures if wrong.
+
+    Forward mode is compared with Ridders' extrapolated central differences (Ridders 1982, "Accurate computation of
+    F'(x) and F''(x)"), with a tolerance of `rtol` times the size of the derivative plus the error that the
+    extrapolation states of itself. Reverse mode must give the same directional derivative of each output, contracted
+    with random weights. All arguments are differentiated; `order` is 1.
+
+    Raises `ArgumentError` for an unknown mode or order.
+
+    >>> import numpy as np
+    >>> from fasttape.testing import check_grads
+    >>> check_grads(lambda x: np.tanh(x) * x, (np.array([0.3, -1.2]),))
+    """
+    if order != 1 or not set(modes) <= set(MODES) or not modes:
+        raise ArgumentError(f"check_grads takes order=1 and modes out of {MODES}, not order={order}, modes={modes}")
+    args = tuple(args)
+    rng = np.random.default_rng(seed)
+    leaves, structure = trees.flatten(args)
+    single = any(getattr(x, "dtype", None) == np.float32 for x in leaves)
+    rtol = (1e-2 if single else 1e-6) if rtol is None else rtol
+    for _ in range(DIRECTIONS):
+        direction = [draw(rng, x) for x in leaves]
+        weigh = Weights(rng)
+        value = weigh(f(*args))
+        expected, error = derivative(lambda t: weigh(f(*move(structure, leaves, direction, t))), single)  # noqa: B023
+        tangents = trees.unflatten(structure, direction)
+        found = {}
+        if "fwd" in modes:
+            primal, tangent = jvp(f, args, tangents)
+            compare(f, "value", weigh(primal), value, rtol, 0.0)
+            found["fwd"] = weigh(tangent)
+        if "rev" in modes:
+            gradient = record(lambda *a: weigh(lift(f)(*a)), *args, argnums=tuple(range(len(args)))).grad(*args)  # noqa: B023
+            slopes, _ = trees.flatten(gradient)
+            found["rev"] = sum(np.sum(np.asarray(s) * d) for s, d in zip(slopes, direction, strict=True))
+        for mode, slope in found.items():
+            compare(f, mode, slope, expected, rtol, 10 * error)
+
+
+class Weights:
+    """Contracts a tree of outputs with random weights, the same ones at every call."""
+
+    def __init__(self, rng):
+        self.rng = rng
+        self.drawn = None
+
+    def __call__(self, outputs):
+        leaves, _ = trees.flatten(outputs)
+        if self.drawn is None:
+            self.drawn = [draw(self.rng, x) for x in leaves]
+        return sum(np.sum(x * w) for x, w in zip(leaves, self.drawn, strict=True))
+
+
+def draw(rng, x):
+    """A random direction of the type of x."""
+    if np.shape(x) or isinstance(x, np.ndarray):
+        return np.asarray(rng.standard_normal(np.shape(x)), getattr(x, "dtype", np.float64))
+    number = rng.standard_normal()
+    return x.dtype.type(number) if isinstance(x, np.floating) else number
+
+
+def move(structure, leaves, direction, t):
+    """The arguments, moved by t along the direction."""
+    moved = [x + d * (x.dtype.type(t) if hasattr(x, "dtype") else t) for x, d in zip(leaves, direction, strict=True)]
+    return trees.unflatten(structure, moved)
+
+
+def derivative(f, single):
+    """The derivative of f at 0 by central differences extrapolated to step zero, and an estimate of its error."""
+    step, best, error = (0.25 if single else 0.02), np.nan, np.inf
+    row = []
+    for i in range(8):
+        new = [(f(step) - f(-step)) / (2.0 * step)]
+        factor = SHRINK**2
+        for k in range(i):
+            new.append((new[k] * factor - row[k]) / (factor - 1.0))
+            factor *= SHRINK**2
+            estimate = max(abs(new[k + 1] - new[k]), abs(new[k + 1] - row[k]))
+            if estimate <= error:
+                best, error = new[k + 1], estimate
+        row = new
+        step /= SHRINK
+    return best, error
+
+
+def compare(f, what, found, expected, rtol, slack):
+    """Raise AssertionError unless two numbers agree."""
+    if not abs(found - expected) <= rtol * max(1.0, abs(expected)) + slack:
+        raise AssertionError(f"{what} of {name_of(f)}: {found!r}, but finite differences give {expected!r}")
