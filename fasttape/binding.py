@@ -6,8 +6,8 @@ import numpy as np
 
 from fasttape import trees
 from fasttape.errors import ArgnumsError, ArgumentError, ReplayError, UnsupportedError
-from fasttape.record.array import TracedArray
-from fasttape.record.scalar import TracedScalar
+from fasttape.recorders.array import TracedArray
+from fasttape.recorders.scalar import TracedScalar
 
 SCALAR, ARRAY, STATIC = "scalar", "array", "static"
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
@@ -31,10 +31,12 @@ class Signature(NamedTuple):
     name: str  # of the recorded function
     leaves: tuple[Leaf, ...]
     structures: tuple  # of each argument
+    counts: tuple[int, ...]  # leaves of each argument
     argnums: tuple[int, ...]
     single: bool  # whether argnums was one number
     keywords: dict
     dtype: np.dtype
+    plain: bool  # whether every leaf is an input that came as a Python number
 
     @property
     def size(self) -> int:
@@ -67,6 +69,11 @@ def check_argnums(name, argnums, count) -> tuple[int, ...]:
     return positions
 
 
+def is_float(x) -> bool:
+    """Whether a leaf holds floating-point numbers."""
+    return isinstance(x, float | np.floating) or (isinstance(x, np.ndarray) and x.dtype.kind == "f")
+
+
 def float_kind(x, name, argument):
     """(kind, dtype) of a leaf that is differentiated; raises for what has no derivative."""
     if isinstance(x, TracedScalar | TracedArray):
@@ -85,16 +92,16 @@ def float_kind(x, name, argument):
 def read(name, args, keywords, argnums, *, passive: bool) -> tuple[Signature, list]:
     """The signature of a call and its leaves; `passive` makes inputs of floats that are not differentiated as well."""
     positions = check_argnums(name, argnums, len(args))
-    leaves, values, structures, at = [], [], [], 1
+    leaves, values, structures, counts, at = [], [], [], [], 1
     for argument, tree in enumerate(args):
         flat, structure = trees.flatten(tree)
         structures.append(structure)
+        counts.append(len(flat))
         for x in flat:
-            is_float = isinstance(x, float | np.floating) or (isinstance(x, np.ndarray) and x.dtype.kind == "f")
-            if argument in positions or (passive and is_float):
+            if argument in positions or (passive and is_float(x)):
                 kind, dtype = float_kind(x, name, argument)
-                shape = np.shape(x)
-                leaf = Leaf(kind, at, at + int(np.prod(shape, dtype=np.int64)), shape, dtype, None, argument)
+                shape, size = ((), 1) if kind == SCALAR else (x.shape, x.size)
+                leaf = Leaf(kind, at, at + size, shape, dtype, None, argument)
                 at = leaf.stop
             else:
                 leaf = Leaf(STATIC, at, at, (), None, x, argument)
@@ -103,7 +110,8 @@ def read(name, args, keywords, argnums, *, passive: bool) -> tuple[Signature, li
     dtypes = {leaf.dtype for leaf in leaves if leaf.kind != STATIC} - {float}
     dtype = FLOATS[1] if dtypes == {FLOATS[1]} else FLOATS[0]
     single = isinstance(argnums, int | np.integer)
-    signature = Signature(name, tuple(leaves), tuple(structures), positions, single, keywords, dtype)
+    plain = all(leaf.dtype is float for leaf in leaves)
+    signature = Signature(name, tuple(leaves), tuple(structures), tuple(counts), positions, single, keywords, dtype, plain)
     return signature, values
 
 
@@ -122,15 +130,18 @@ def trace(signature, values, builder):
 
 def rebuild(signature, leaves):
     """Leaves in order as a list of arguments."""
-    arguments, rest = [], iter(leaves)
-    for position, structure in enumerate(signature.structures):
-        mine = [next(rest) for leaf in signature.leaves if leaf.argument == position]
-        arguments.append(trees.unflatten(structure, mine))
+    arguments, start = [], 0
+    for structure, count in zip(signature.structures, signature.counts, strict=True):
+        arguments.append(trees.unflatten(structure, leaves[start : start + count]))
+        start += count
     return arguments
 
 
 def fill(signature, values, out):
     """Write the inputs into their slots; `out` is the part of the slots that holds inputs."""
+    if signature.plain:
+        out[:] = values
+        return
     for leaf, x in zip(signature.leaves, values, strict=True):
         if leaf.kind == SCALAR:
             out[leaf.start - 1] = x
@@ -148,8 +159,9 @@ def match(signature, args):
         if structure != signature.structures[position]:
             raise ReplayError(f"argument {position} has another structure than the one that was recorded")
         values += flat
-    for leaf, x in zip(signature.leaves, values, strict=True):
-        match_leaf(signature, leaf, x)
+    if not (signature.plain and all(type(x) is float or type(x) is int for x in values)):
+        for leaf, x in zip(signature.leaves, values, strict=True):
+            match_leaf(signature, leaf, x)
     return values
 
 
@@ -179,8 +191,20 @@ def same(x, y) -> bool:
         return x is y
 
 
-def result(leaf, dtype, numbers):
-    """A gradient or tangent of one input in the type of that input."""
+def gradient(signature, adjoints):
+    """The adjoints of the inputs as trees like the differentiated arguments."""
+    if signature.plain:
+        leaves = adjoints.tolist()
+    else:
+        leaves = [result(leaf, adjoints) if leaf.argument in signature.argnums else None for leaf in signature.leaves]
+    arguments = rebuild(signature, leaves)
+    chosen = tuple(arguments[n] for n in signature.argnums)
+    return chosen[0] if signature.single else chosen
+
+
+def result(leaf, adjoints):
+    """The adjoint of one input in the type of that input."""
+    numbers = adjoints[leaf.start - 1 : leaf.stop - 1]
     if leaf.kind == SCALAR:
         return float(numbers[0]) if leaf.dtype is float else leaf.dtype.type(numbers[0])
     return numbers.reshape(leaf.shape).astype(leaf.dtype)

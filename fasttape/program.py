@@ -28,7 +28,8 @@ class Program(NamedTuple):
     inputs: int  # number of input slots
     slots: int  # number of slots in all
     outputs: np.ndarray  # slots of the outputs, uint32
-    guards: tuple[tuple[int, Site], ...]  # (instruction, where the condition stands)
+    guards: np.ndarray  # (guards, 2) int64: an instruction, and the number of the site of its condition
+    sites: tuple[Site, ...]
     differentiated: tuple[tuple[int, int], ...]  # (start, stop) of the input slots that are differentiated
 
     @property
@@ -40,7 +41,11 @@ class Program(NamedTuple):
     def first_result(self) -> int:
         return 1 + self.inputs + self.constants.size
 
+    def site(self, instruction: int) -> Site:
+        """Where the condition of a guard stands in the user's source."""
+        return self.sites[self.guards[np.searchsorted(self.guards[:, 0], instruction), 1]]
+
     @property
     def nbytes(self) -> int:
         """Bytes of the program: what one instruction costs besides its value and its adjoint."""
-        return sum(x.nbytes for x in (self.ops, self.a, self.b, self.aux, self.constants, self.outputs))
+        return sum(x.nbytes for x in (*self.columns, self.constants, self.outputs, self.guards))

@@ -7,10 +7,10 @@ import numpy as np
 from fasttape import binding, trees
 from fasttape.errors import LeakError, OutputError
 from fasttape.program import Program
-from fasttape.record.array import TracedArray
-from fasttape.record.builder import Builder
-from fasttape.record.lift import run_lifted
-from fasttape.record.scalar import TracedScalar
+from fasttape.recorders.array import TracedArray
+from fasttape.recorders.builder import Builder
+from fasttape.recorders.lift import run_lifted
+from fasttape.recorders.scalar import TracedScalar
 
 
 class Output(NamedTuple):

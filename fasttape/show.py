@@ -66,12 +66,13 @@ def listing(program, signature) -> str:
         f"tape of {signature.name}: {program.inputs} inputs, {program.constants.size} constants, "
         f"{program.ops.size} instructions, {program.dtype}, {program.nbytes} bytes"
     ]
-    sites = dict(program.guards)
     known = names(program, signature)
     for x, name, operands in instruction_names(program, signature):
         known |= {x.slot + k: name if x.size == 1 else f"{name.partition('[')[0]}[{k}]" for k in range(x.size)}
         line = f"{name:8} = {written(x, operands)}" if name else f"{'':8}   {written(x, operands)}"
-        lines.append(line + (f"  # {sites[x.index].file}:{sites[x.index].line}" if x.index in sites else ""))
+        if x.opcode == GUARD:
+            line += "  # {}:{}".format(*program.site(x.index))
+        lines.append(line)
     outputs = program.outputs
     shown = ", ".join(known[s] for s in outputs[:6].tolist()) + (", ..." if outputs.size > 6 else "")
     return "\n".join([*lines, f"return {shown}"])

@@ -132,17 +132,7 @@ class Tape:
         return outputs_of(self._recording, workspace.values[self.program.outputs])
 
     def _gradient(self, workspace):
-        signature = self._recording.signature
-        adjoints = workspace.reverse(1.0)
-        leaves = [
-            binding.result(leaf, signature.dtype, adjoints[leaf.start - 1 : leaf.stop - 1])
-            if leaf.argument in signature.argnums
-            else None
-            for leaf in signature.leaves
-        ]
-        arguments = binding.rebuild(signature, leaves)
-        chosen = tuple(arguments[n] for n in signature.argnums)
-        return chosen[0] if signature.single else chosen
+        return binding.gradient(self._recording.signature, workspace.reverse(1.0))
 
     def _seed(self, primals, tangents):
         signature = self._recording.signature
@@ -155,7 +145,7 @@ class Tape:
 
     def _guard_error(self, stopped) -> ReplayError:
         outcome = bool(self.program.b[stopped])
-        site = dict(self.program.guards)[stopped]
+        site = self.program.site(stopped)
         line = linecache.getline(site.file, site.line).strip()
         return ReplayError(
             f"this tape was recorded with a condition {str(outcome).lower()} at {site.file}:{site.line}"

@@ -24,8 +24,8 @@ def flatten(tree):
 
 def is_leaf(x) -> bool:
     """Whether optree would not look inside x."""
-    from fasttape.record.array import TracedArray
-    from fasttape.record.scalar import TracedScalar
+    from fasttape.recorders.array import TracedArray
+    from fasttape.recorders.scalar import TracedScalar
 
     if isinstance(x, TracedScalar | TracedArray):
         return True

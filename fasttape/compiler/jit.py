@@ -11,6 +11,7 @@ import pathlib
 import sys
 import threading
 import time
+import types
 
 import numba
 import numpy as np
@@ -31,7 +32,7 @@ def kernel(function):
 
 
 def sweep(factory):
-    """The compiled function `factory(digest())`, made when it is first called."""
+    """The compiled function `factory(digest())` as `.now`, compiled when it is first called."""
     name = factory.__name__
 
     @functools.lru_cache(maxsize=1)
@@ -42,18 +43,14 @@ def sweep(factory):
         except RuntimeError:  # no folder that we may write to: compile in every process rather than not at all
             return numba.njit(**OPTIONS)(function)
 
-    def call(*args):
+    def first(*args):
         with _announced(name):
             result = make()(*args)
-        call.now = make()
+        lazy.now = make()
         return result
 
-    @functools.wraps(factory)
-    def entry(*args):
-        return call.now(*args)
-
-    call.now = call
-    return entry
+    lazy = types.SimpleNamespace(now=first)
+    return lazy
 
 
 def entry(factory, opcode, signature):

@@ -61,5 +61,5 @@ def mark_active(program: Program) -> Program:
         active = np.zeros(program.slots, np.bool_)
         for start, stop in program.differentiated:
             active[start:stop] = True
-        activity(*program.columns, active, program.first_result, A_IS_SLOT, B_IS_SLOT, TERNARY)
+        activity.now(*program.columns, active, program.first_result, A_IS_SLOT, B_IS_SLOT, TERNARY)
     return program

@@ -18,15 +18,15 @@ class Machine:
 
     @quiet
     def forward(self, columns, values, first, last, slot, entries) -> int:
-        return sweep.forward(*columns, values, first, last, slot, self.scratch, entries)
+        return sweep.forward.now(*columns, values, first, last, slot, self.scratch, entries)
 
     @quiet
     def reverse(self, columns, values, adjoints, first, last, slot, keep, entries):
-        sweep.reverse(*columns, values, adjoints, first, last, slot, keep, self.scratch, entries)
+        sweep.reverse.now(*columns, values, adjoints, first, last, slot, keep, self.scratch, entries)
 
     @quiet
     def tangent(self, columns, values, tangents, first, last, slot, entries):
-        sweep.tangent(*columns, values, tangents, first, last, slot, self.scratch, entries)
+        sweep.tangent.now(*columns, values, tangents, first, last, slot, self.scratch, entries)
 
 
 class Workspace:

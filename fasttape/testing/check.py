@@ -8,7 +8,7 @@ import numpy as np
 from fasttape import trees
 from fasttape.api import jvp
 from fasttape.errors import ArgumentError
-from fasttape.record.lift import lift
+from fasttape.recorders.lift import lift
 from fasttape.recording import name_of
 from fasttape.tape import record
 

@@ -4,45 +4,51 @@ While recording, constants take slots in order of appearance through CONST instr
 `values` whenever it is needed; `freeze` moves them in front of the results and drops those instructions.
 """
 
+import math
+import os
 import struct
 import sys
-from array import array
 
 import numpy as np
 
 from fasttape.errors import LeakError
 from fasttape.execute.activity import mark_active
-from fasttape.execute.entries import link
+from fasttape.execute.entries import HELD, link, table
 from fasttape.execute.interpreter import Machine
 from fasttape.layout import A_IS_SLOT, B_IS_SLOT, CONST, FIRST_STRUCTURAL, FORWARD, GUARD, SIZE
 from fasttape.program import Program, Site
 
 INITIAL = 256
 CONST_OF_ONE = 0  # the record in aux that all single constants share
-INSIDE = __name__.partition(".")[0] + "."
+INSIDE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
 class Builder:
     """A program in the making: opcode and operand columns, side records, constants, and the values so far."""
 
-    __slots__ = ("a", "arrays", "aux", "b", "columns", "done", "dtype", "guards", "machine", "n", "ops", "pool")
-    __slots__ += ("references", "shift", "size", "values")
+    __slots__ = ("a", "arrays", "aux", "b", "columns", "done", "dtype", "entries", "guards", "machine", "n", "ops")
+    __slots__ += ("pool", "references", "shift", "sites", "size", "unlinked", "used", "values", "view")
 
     def __init__(self, dtype, inputs: np.ndarray):
         self.dtype = np.dtype(dtype)
         self.columns = [np.empty(INITIAL, kind) for kind in (np.uint8, np.uint32, np.uint32)]
-        self.ops, self.a, self.b = map(memoryview, self.columns)
         self.n = 0  # instructions so far
         self.shift = 1 + inputs.size  # slot of the next result minus n
-        self.aux = array("q", (2, 1))
+        self.aux = np.empty(INITIAL, np.int64)
+        self.aux[:2] = 2, 1  # the record of CONST_OF_ONE
+        self.used = 2  # of aux
+        self.open()
         self.references = []  # (start, stop): places in aux that hold slots
-        self.pool = {struct.pack("d", 0.0): 0}  # scalar constants
+        self.pool = {}  # scalar constants other than 0.0, which is slot 0
         self.arrays = {}  # id of an array constant: (the array, its first slot)
-        self.guards = []  # (instruction, site)
+        self.guards = []  # (instruction, number of its site)
+        self.sites = {}  # (code, offset of an instruction in it): number
         self.size = inputs.size
         self.values = np.zeros(max(INITIAL, 2 * self.shift), self.dtype)
         self.values[1 : self.shift] = inputs
         self.machine = Machine(self.dtype)
+        self.entries = table(self.dtype)
+        self.unlinked = False  # whether instructions need entries that may not be compiled yet
         self.done = (0, self.shift)  # instruction and slot up to which `values` is evaluated
 
     # ---- appending
@@ -58,6 +64,8 @@ class Builder:
         slot = n + self.shift
         self.n = n + 1
         self.shift += size - 1
+        if not HELD[opcode]:
+            self.unlinked = True
         return slot
 
     def grow(self):
@@ -67,12 +75,21 @@ class Builder:
         self.ops = self.a = self.b = None
         for column in self.columns:
             column.resize(2 * column.size, refcheck=False)
+        self.open()
+
+    def open(self):
+        """Point what is used at every instruction at the columns as they are now."""
         self.ops, self.a, self.b = map(memoryview, self.columns)
+        self.view = (*self.columns, self.aux)
 
     def side(self, record, references=()) -> int:
         """Append a record to `aux` and return its place; `references` are the (start, stop) in it that hold slots."""
-        place = len(self.aux)
-        self.aux.extend(record)
+        place = self.used
+        self.used += len(record)
+        if self.used > self.aux.size:
+            self.aux.resize(max(self.used, 2 * self.aux.size), refcheck=False)
+            self.open()
+        self.aux[place : self.used] = record
         self.references.extend((place + start, place + stop) for start, stop in references)
         return place
 
@@ -80,6 +97,8 @@ class Builder:
 
     def constant(self, x: float) -> int:
         """The slot of a scalar constant; signs of zero and payloads of nan are kept apart."""
+        if x == 0 and math.copysign(1.0, x) > 0:
+            return 0
         key = x if x == x and x != 0 else struct.pack("d", x)
         slot = self.pool.get(key)
         if slot is None:
@@ -110,20 +129,22 @@ class Builder:
         """The values of all slots so far; what was recorded since the last time is run now."""
         first, slot = self.done
         if first < self.n:
-            self.reserve(self.n + self.shift)
-            columns = (*self.columns, self.side_array())
-            segment = tuple(column[first : self.n] for column in self.columns)
-            entries = link((*segment, columns[3]), FORWARD, self.dtype)
-            self.machine.forward(columns, self.values, first, self.n, slot, entries)
+            if self.n + self.shift > self.values.size:
+                self.reserve(self.n + self.shift)
+            if self.unlinked:
+                link((*(column[first : self.n] for column in self.columns), self.aux), FORWARD, self.dtype)
+                self.unlinked = False
+            self.machine.forward(self.view, self.values, first, self.n, slot, self.entries)
             self.done = (self.n, self.n + self.shift)
         return self.values
 
-    def side_array(self) -> np.ndarray:
-        return np.frombuffer(self.aux, np.int64)
-
     def guard(self, slot: int, outcome: bool):
         """Make the tape hold only where the truth value in `slot` is `outcome`."""
-        self.guards.append((self.n, caller()))
+        frame = sys._getframe(1)
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(INSIDE):
+            frame = frame.f_back
+        key = frame.f_code, frame.f_lasti
+        self.guards.append((self.n, self.sites.setdefault(key, len(self.sites))))
         self.emit(GUARD, slot, int(outcome), size=0)
 
     # ---- the end of a recording
@@ -136,23 +157,25 @@ class Builder:
         """The recorded program: constants in front of the results, columns cut to size."""
         ops, a, b = (column[: self.n] for column in self.columns)
         self.close()
-        aux = np.array(self.aux, np.int64)
+        aux = self.aux[: self.used].copy()
         constants = np.empty(0, self.dtype)
         slots = self.n + self.shift
-        guards = self.guards
+        guards = np.array(self.guards, np.int64).reshape(-1, 2)
         is_const = ops == CONST
         if is_const.any():
             renumbered, constants = self.renumber(ops, a, aux, slots)
             keep = np.flatnonzero(~is_const)
             place = np.cumsum(~is_const) - 1
-            guards = [(int(place[i]), site) for i, site in guards]
+            guards[:, 0] = place[guards[:, 0]]
             ops, a, b = ops[keep], a[keep], b[keep]
             np.copyto(a, renumbered[np.where(A_IS_SLOT[ops], a, 0)], where=A_IS_SLOT[ops])
             np.copyto(b, renumbered[np.where(B_IS_SLOT[ops], b, 0)], where=B_IS_SLOT[ops])
             for start, stop in self.references:
                 aux[start:stop] = renumbered[aux[start:stop]]
             outputs = renumbered[outputs]
-        program = Program(self.dtype, ops, a, b, aux, constants, self.size, slots, outputs, tuple(guards), differentiated)
+        sites = tuple(site(*key) for key in self.sites)
+        columns = (ops, a, b, aux)
+        program = Program(self.dtype, *columns, constants, self.size, slots, outputs, guards, sites, differentiated)
         return mark_active(program)
 
     def renumber(self, ops, a, aux, slots):
@@ -179,9 +202,8 @@ class _Closed:
 CLOSED = _Closed()
 
 
-def caller() -> Site:
-    """The innermost line of the stack that is not fasttape's own."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(INSIDE):
-        frame = frame.f_back
-    return Site(frame.f_code.co_filename, frame.f_lineno)
+
+def site(code, lasti) -> Site:
+    """The file and the line of an instruction of Python's bytecode."""
+    line = next((line for start, stop, line in code.co_lines() if start <= lasti < stop), None)
+    return Site(code.co_filename, line or code.co_firstlineno)

@@ -9,7 +9,7 @@ import functools
 import numpy as np
 
 from fasttape.errors import ArgumentError, ConversionError, LeakError, MutationError, UnsupportedError
-from fasttape.record.scalar import TracedScalar, is_number
+from fasttape.recorders.scalar import TracedScalar, is_number
 
 
 @functools.lru_cache(maxsize=32)
@@ -180,12 +180,12 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     # ---- NumPy's protocols
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
-        from fasttape.record.numpy_names import call_ufunc
+        from fasttape.recorders.numpy_names import call_ufunc
 
         return call_ufunc(ufunc, method, inputs, kwargs)
 
     def __array_function__(self, function, types, args, kwargs):
-        from fasttape.record.numpy_names import call_function
+        from fasttape.recorders.numpy_names import call_function
 
         return call_function(function, args, kwargs)
 

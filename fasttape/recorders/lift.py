@@ -17,36 +17,49 @@ import numpy as np
 
 from fasttape import ops
 from fasttape.errors import ArgumentError
-from fasttape.record.array import TracedArray, any_traced, as_traced
-from fasttape.record.instructions import elementwise
-from fasttape.record.numpy_shapes import array
-from fasttape.record.scalar import TracedScalar
+from fasttape.recorders.array import TracedArray, any_traced, as_traced
+from fasttape.recorders.instructions import elementwise
+from fasttape.recorders.numpy_shapes import array
+from fasttape.recorders.scalar import TracedScalar
 
 TRACED = (TracedScalar, TracedArray)
 FOREIGN = sys.stdlib_module_names | {"numpy", "scipy", "numba", "fasttape", "optree"}
 RECORDED = {"math", "numpy", "scipy", "scipy.special"}  # modules with functions that need a stand-in
-OWN = 2  # names that a view of globals holds from the start
+CODE = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.MethodType, type)
 
 
 class Globals(dict):
-    """The globals of one module, looked up live and lifted; names that lifted code binds are kept to be written back."""
+    """The globals of one module as lifted code sees them: data is looked up live, code is lifted and kept for one call.
+
+    `global` statements bind here; `settle` writes what they bound into the real globals.
+    """
 
     def __init__(self, real: dict):
         super().__init__(__builtins__=builtins, __name__=real.get("__name__", ""))
         self.real = real
+        self.kept = dict(self)
 
     def __missing__(self, name):
         if name in self.real:
-            return lift(self.real[name])
-        try:
-            return getattr(builtins, name)
-        except AttributeError:
-            raise KeyError(name) from None
+            value = self.real[name]
+            seen = lift(value)
+            if not isinstance(value, CODE):
+                return seen
+        elif hasattr(builtins, name):
+            seen = getattr(builtins, name)
+        else:
+            raise KeyError(name)
+        self[name] = self.kept[name] = seen
+        return seen
 
-    def write_back(self):
-        """Move what `global` statements bound into the real globals."""
-        for name in self.keys() - {"__builtins__", "__name__"}:
-            self.real[name] = unlift(self.pop(name))
+    def settle(self):
+        """Write bindings through and forget what was kept."""
+        for name, value in list(self.items()):
+            if self.kept.get(name, self) is not value:
+                self.real[name] = unlift(value)
+            if name not in ("__builtins__", "__name__"):
+                del self[name]
+                self.kept.pop(name, None)
 
 
 def stand_in(function, opcode, arity, integer):
@@ -100,13 +113,16 @@ def log(x, base=None):
 
 
 class Module:
-    """A module seen through recording eyes; attributes are looked up live."""
+    """A module seen through recording eyes; those of the user's modules are looked up live."""
 
     def __init__(self, module):
         self.__dict__["_module"] = module
 
     def __getattr__(self, name):
-        return lift(getattr(self._module, name))
+        value = lift(getattr(self._module, name))
+        if self._module.__name__ in RECORDED:
+            self.__dict__[name] = value
+        return value
 
     def __setattr__(self, name, value):
         setattr(self._module, name, unlift(value))
@@ -151,9 +167,12 @@ def lifted(function):
     """A copy of a function whose globals and closure resolve to stand-ins."""
     if isinstance(function.__globals__, Globals) or foreign(function.__module__):
         return stand_ins().get(id(function), (function, function))[1]
-    cells = function.__closure__ or ()
-    held = [contents(cell) for cell in cells]
     known = LIFTED.get(function)
+    cells = function.__closure__
+    if known is not None and cells is None:
+        return known[1]
+    cells = cells or ()
+    held = [contents(cell) for cell in cells]
     if known is not None and all(x is y for x, y in zip(known[0], held, strict=True)):
         return known[1]
     view = GLOBALS.setdefault(id(function.__globals__), Globals(function.__globals__))
@@ -227,5 +246,4 @@ def run_lifted(function, args, kwargs):
         return target(*args, **kwargs)
     finally:
         for view in list(GLOBALS.values()):
-            if len(view) > OWN:
-                view.write_back()
+            view.settle()

@@ -32,7 +32,7 @@ class TracedScalar:
     @property
     def primal(self) -> float:
         """The number at the point of the recording."""
-        return self.builder.evaluate()[self.slot].item()
+        return self.builder.evaluate().item(self.slot)
 
     def __repr__(self):
         return f"TracedScalar({self.primal!r})"
@@ -41,8 +41,9 @@ class TracedScalar:
         return format(self.primal, spec)
 
     def __bool__(self):
-        outcome = self.primal != 0.0
-        self.builder.guard(self.slot, outcome)
+        builder, slot = self.builder, self.slot
+        outcome = builder.evaluate().item(slot) != 0.0
+        builder.guard(slot, outcome)
         return outcome
 
     def __int__(self):
@@ -111,6 +112,8 @@ def whole(x, rounding) -> int:
 
 def slot_of(builder, y):
     """The slot of another operand of an operator, or None where Python should ask the other operand."""
+    if type(y) is float or type(y) is int:
+        return builder.constant(y)
     if isinstance(y, TracedScalar):
         raise LeakError("values of two recordings were mixed; each recording has its own traced values")
     if is_number(y):
@@ -132,12 +135,24 @@ def unary(opcode):
 
 
 def binary(opcode):
-    """The operator method that records a row of two operands; written flat, because recording time is spent here."""
+    """The operator method that records a row of two operands."""
+
+    def method(x, y):
+        b = y.slot if y.__class__ is TracedScalar and y.builder is x.builder else slot_of(x.builder, y)
+        return NotImplemented if b is None else append(x.builder, opcode, x.slot, b)
+
+    return binary_inline(opcode) if ops.INLINE in ops.OPS[opcode].traits else method
+
+
+def binary_inline(opcode):
+    """`binary` for the rows that sweeps hold; written flat, because recording spends its time here."""
 
     def method(x, y):
         builder = x.builder
         if y.__class__ is TracedScalar and y.builder is builder:
             b = y.slot
+        elif y.__class__ is float and y in builder.pool:
+            b = builder.pool[y]
         elif (b := slot_of(builder, y)) is None:
             return NotImplemented
         n = builder.n

@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 from fasttape.errors import UnsupportedError
-from fasttape.record.array import as_traced, builder_of
-from fasttape.record.instructions import gemm
-from fasttape.record.scalar import TracedScalar
+from fasttape.recorders.array import as_traced, builder_of
+from fasttape.recorders.instructions import gemm
+from fasttape.recorders.scalar import TracedScalar
 
 
 def operands(x, y):

@@ -5,8 +5,8 @@ import functools
 import numpy as np
 
 from fasttape.errors import UnsupportedError
-from fasttape.record.array import TracedArray, as_traced, builder_of, stack
-from fasttape.record.scalar import TracedScalar
+from fasttape.recorders.array import TracedArray, as_traced, builder_of, stack
+from fasttape.recorders.scalar import TracedScalar
 
 OF_ONE = (
     np.reshape, np.ravel, np.transpose, np.swapaxes, np.moveaxis, np.rollaxis, np.squeeze, np.expand_dims,

@@ -4,8 +4,8 @@ import numpy as np
 
 from fasttape import ops
 from fasttape.errors import UnsupportedError
-from fasttape.record.array import as_traced, builder_of
-from fasttape.record.instructions import elementwise
+from fasttape.recorders.array import as_traced, builder_of
+from fasttape.recorders.instructions import elementwise
 
 SELECT = ops.CODE["select"]
 NONE = (None, np._NoValue)

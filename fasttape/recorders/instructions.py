@@ -4,8 +4,8 @@ import numpy as np
 
 from fasttape import ops
 from fasttape.layout import ELEMENTWISE, FIRST, GEMM, REDUCE, REGULAR, SHAPE, STRIDES
-from fasttape.record.array import TracedArray
-from fasttape.record.scalar import TracedScalar, append
+from fasttape.recorders.array import TracedArray
+from fasttape.recorders.scalar import TracedScalar, append
 
 ITEM = np.dtype(np.uint32).itemsize  # of a geometry
 ADD, POSITIVE = ops.CODE["add"], ops.CODE["positive"]

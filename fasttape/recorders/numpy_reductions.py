@@ -5,8 +5,8 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from fasttape import ops
 from fasttape.errors import UnsupportedError
-from fasttape.record.array import as_traced, builder_of
-from fasttape.record.instructions import elementwise, reduce
+from fasttape.recorders.array import as_traced, builder_of
+from fasttape.recorders.instructions import elementwise, reduce
 
 ADD, MUL, MAXIMUM, MINIMUM = (ops.CODE[name] for name in ("add", "mul", "maximum", "minimum"))
 UNSET = object()

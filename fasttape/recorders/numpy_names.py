@@ -8,17 +8,18 @@ import numpy as np
 
 from fasttape import ops
 from fasttape.errors import UnsupportedError
-from fasttape.record.array import TracedArray, as_traced, builder_of
-from fasttape.record.instructions import elementwise
-from fasttape.record.numpy_products import PRODUCTS
-from fasttape.record.numpy_reductions import REDUCTIONS
-from fasttape.record.numpy_shapes import SHAPES
-from fasttape.record.numpy_various import VARIOUS
-from fasttape.record.scalar import MAX_EXPONENT, POWI, SQUARE, is_number
+from fasttape.recorders.array import TracedArray, as_traced, builder_of
+from fasttape.recorders.instructions import elementwise, scalar
+from fasttape.recorders.numpy_products import PRODUCTS
+from fasttape.recorders.numpy_reductions import REDUCTIONS
+from fasttape.recorders.numpy_shapes import SHAPES
+from fasttape.recorders.numpy_various import VARIOUS
+from fasttape.recorders.scalar import MAX_EXPONENT, POWI, SQUARE, TracedScalar, is_number, slot_of
 
 FUNCTIONS = SHAPES | REDUCTIONS | PRODUCTS | VARIOUS
 POW = ops.CODE["pow"]
 UNSUPPORTED = object()
+SINGLE = (TracedScalar, float, int)
 NEAREST = {
     "median": "mean",
     "percentile": "mean",
@@ -92,6 +93,9 @@ def call_ufunc(ufunc, method, inputs, kwargs):
 def call_row(opcode, inputs):
     """Record a row on operands of any kind; integer powers by constants keep their exponent."""
     builder = builder_of(inputs)
+    if opcode != POW and all(type(x) in SINGLE for x in inputs):
+        slots = [x.slot if type(x) is TracedScalar and x.builder is builder else slot_of(builder, x) for x in inputs]
+        return scalar(builder, opcode, slots)
     if opcode == POW and is_number(inputs[1]) and abs(inputs[1]) < MAX_EXPONENT and inputs[1] == int(inputs[1]):
         x = as_traced(builder, inputs[0])
         if inputs[1] == 2:
