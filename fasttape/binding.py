@@ -7,7 +7,7 @@ import numpy as np
 from fasttape import trees
 from fasttape.errors import ArgnumsError, ArgumentError, ReplayError, UnsupportedError
 from fasttape.recorders.array import TracedArray
-from fasttape.recorders.scalar import TracedScalar
+from fasttape.recorders.scalar import TracedScalar, traced
 
 SCALAR, ARRAY, STATIC = "scalar", "array", "static"
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
@@ -117,15 +117,15 @@ def read(name, args, keywords, argnums, *, passive: bool) -> tuple[Signature, li
 
 def trace(signature, values, builder):
     """The arguments with traced values in place of the inputs."""
-    traced = []
+    leaves = []
     for leaf, x in zip(signature.leaves, values, strict=True):
         if leaf.kind == SCALAR:
-            traced.append(TracedScalar(builder, leaf.start))
+            leaves.append(traced(builder, leaf.start))
         elif leaf.kind == ARRAY:
-            traced.append(TracedArray.run(builder, leaf.start, leaf.shape, argument=True))
+            leaves.append(TracedArray.run(builder, leaf.start, leaf.shape, argument=True))
         else:
-            traced.append(x)
-    return rebuild(signature, traced)
+            leaves.append(x)
+    return rebuild(signature, leaves)
 
 
 def rebuild(signature, leaves):

@@ -9,7 +9,7 @@ import functools
 import numpy as np
 
 from fasttape.errors import ArgumentError, ConversionError, LeakError, MutationError, UnsupportedError
-from fasttape.recorders.scalar import TracedScalar, is_number
+from fasttape.recorders.scalar import TracedScalar, is_number, traced
 
 
 @functools.lru_cache(maxsize=32)
@@ -122,7 +122,7 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     def view(self, geometry):
         """The same root seen through another geometry; a geometry with memory of its own becomes a root of its own."""
         if not isinstance(geometry, np.ndarray):
-            return TracedScalar(self.builder, int(self.root.slots(geometry)))
+            return traced(self.builder, int(self.root.slots(geometry)))
         if geometry.size == 0 or np.may_share_memory(geometry, self.root.numbers):
             return TracedArray(self.root, geometry, boolean=self.boolean)
         return TracedArray.listed(self.builder, self.root.slots(geometry), boolean=self.boolean)
@@ -149,7 +149,7 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
             return self[index if len(index) > 1 else np.unravel_index(index[0], self.shape)]
         if self.size != 1:
             raise ValueError("can only convert an array of size 1 to a Python scalar")
-        return TracedScalar(self.builder, int(self.slots.reshape(-1)[0]))
+        return traced(self.builder, int(self.slots.reshape(-1)[0]))
 
     def copy(self, order="C"):
         """The same slots under a root of their own; nothing is appended to the tape."""

@@ -1,4 +1,4 @@
-"""The one place where instructions are appended: preallocated columns that double when they are full.
+"""The one place where instructions are appended: staged in lists, kept in preallocated columns that double when full.
 
 While recording, constants take slots in order of appearance through CONST instructions, so every slot has its value in
 `values` whenever it is needed; `freeze` moves them in front of the results and drops those instructions.
@@ -8,6 +8,7 @@ import math
 import os
 import struct
 import sys
+from array import array
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from fasttape.layout import A_IS_SLOT, B_IS_SLOT, CONST, FIRST_STRUCTURAL, FORWA
 from fasttape.program import Program, Site
 
 INITIAL = 256
+STAGE = 1024  # instructions that wait in lists, which Python fills faster than arrays
+MOST_SLOTS = 2**31
 CONST_OF_ONE = 0  # the record in aux that all single constants share
 INSIDE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
@@ -26,13 +29,16 @@ INSIDE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 class Builder:
     """A program in the making: opcode and operand columns, side records, constants, and the values so far."""
 
-    __slots__ = ("a", "arrays", "aux", "b", "columns", "done", "dtype", "entries", "guards", "machine", "n", "ops")
-    __slots__ += ("pool", "references", "shift", "sites", "size", "unlinked", "used", "values", "view")
+    __slots__ = ("a", "arrays", "aux", "b", "base", "columns", "copied", "done", "dtype", "entries", "guards", "machine")
+    __slots__ += ("memory", "n", "ops", "pool", "references", "shift", "sites", "size", "unlinked", "used", "values", "view")
 
     def __init__(self, dtype, inputs: np.ndarray):
         self.dtype = np.dtype(dtype)
         self.columns = [np.empty(INITIAL, kind) for kind in (np.uint8, np.uint32, np.uint32)]
-        self.n = 0  # instructions so far
+        self.ops, self.a, self.b = ([0] * STAGE for _ in self.columns)
+        self.n = 0  # instructions in the stage
+        self.copied = 0  # of them, those that are in the columns already
+        self.base = 0  # instructions before the stage
         self.shift = 1 + inputs.size  # slot of the next result minus n
         self.aux = np.empty(INITIAL, np.int64)
         self.aux[:2] = 2, 1  # the record of CONST_OF_ONE
@@ -42,7 +48,7 @@ class Builder:
         self.pool = {}  # scalar constants other than 0.0, which is slot 0
         self.arrays = {}  # id of an array constant: (the array, its first slot)
         self.guards = []  # (instruction, number of its site)
-        self.sites = {}  # (code, offset of an instruction in it): number
+        self.sites = {}  # by identity of some code and a place in it: (number, code, place)
         self.size = inputs.size
         self.values = np.zeros(max(INITIAL, 2 * self.shift), self.dtype)
         self.values[1 : self.shift] = inputs
@@ -59,7 +65,7 @@ class Builder:
         try:
             self.ops[n], self.a[n], self.b[n] = opcode, a, b
         except IndexError:
-            self.grow()
+            self.flush()
             return self.emit(opcode, a, b, size)
         slot = n + self.shift
         self.n = n + 1
@@ -68,18 +74,31 @@ class Builder:
             self.unlinked = True
         return slot
 
-    def grow(self):
-        """Double the columns."""
-        if self.n + self.shift > np.iinfo(np.uint32).max // 2:
+    def flush(self):
+        """Copy what is staged into the columns; a full stage begins anew."""
+        if self.ops is CLOSED:
+            raise LeakError(ENDED)
+        start, stop = self.base + self.copied, self.base + self.n
+        if stop + self.shift > MOST_SLOTS:
             raise MemoryError("a tape holds at most 2**31 slots")
-        self.ops = self.a = self.b = None
-        for column in self.columns:
-            column.resize(2 * column.size, refcheck=False)
-        self.open()
+        if stop > self.columns[0].size:
+            self.memory = None  # resize wants no view of what it moves
+            for column in self.columns:
+                column.resize(max(stop, 2 * column.size), refcheck=False)
+            self.open()
+        ops, a, b = self.memory
+        ops[start:stop] = bytes(self.ops[self.copied : self.n])
+        a[start:stop] = array("I", self.a[self.copied : self.n])
+        b[start:stop] = array("I", self.b[self.copied : self.n])
+        self.copied = self.n
+        if self.n == STAGE:
+            self.base += STAGE
+            self.shift += STAGE
+            self.n = self.copied = 0
 
     def open(self):
-        """Point what is used at every instruction at the columns as they are now."""
-        self.ops, self.a, self.b = map(memoryview, self.columns)
+        """Point the views at the columns as they are now."""
+        self.memory = tuple(map(memoryview, self.columns))
         self.view = (*self.columns, self.aux)
 
     def side(self, record, references=()) -> int:
@@ -128,23 +147,27 @@ class Builder:
     def evaluate(self) -> np.ndarray:
         """The values of all slots so far; what was recorded since the last time is run now."""
         first, slot = self.done
-        if first < self.n:
-            if self.n + self.shift > self.values.size:
-                self.reserve(self.n + self.shift)
+        slots = self.n + self.shift
+        self.flush()
+        last = self.base + self.n
+        if first < last:
+            if slots > self.values.size:
+                self.reserve(slots)
             if self.unlinked:
-                link((*(column[first : self.n] for column in self.columns), self.aux), FORWARD, self.dtype)
+                link((*(column[first:last] for column in self.columns), self.aux), FORWARD, self.dtype)
                 self.unlinked = False
-            self.machine.forward(self.view, self.values, first, self.n, slot, self.entries)
-            self.done = (self.n, self.n + self.shift)
+            self.machine.forward(self.view, self.values, first, last, slot, self.entries)
+            self.done = last, slots
         return self.values
 
     def guard(self, slot: int, outcome: bool):
         """Make the tape hold only where the truth value in `slot` is `outcome`."""
-        frame = sys._getframe(1)
+        frame = sys._getframe(2)
         while frame.f_back is not None and frame.f_code.co_filename.startswith(INSIDE):
             frame = frame.f_back
-        key = frame.f_code, frame.f_lasti
-        self.guards.append((self.n, self.sites.setdefault(key, len(self.sites))))
+        code, place = frame.f_code, frame.f_lasti
+        number, _, _ = self.sites.setdefault((id(code), place), (len(self.sites), code, place))
+        self.guards.append((self.base + self.n, number))
         self.emit(GUARD, slot, int(outcome), size=0)
 
     # ---- the end of a recording
@@ -155,11 +178,15 @@ class Builder:
 
     def freeze(self, outputs: np.ndarray, differentiated) -> Program:
         """The recorded program: constants in front of the results, columns cut to size."""
-        ops, a, b = (column[: self.n] for column in self.columns)
+        slots = self.n + self.shift
+        self.flush()
+        self.memory = None
+        for column in self.columns:
+            column.resize(self.base + self.n, refcheck=False)
+        ops, a, b = self.columns
         self.close()
         aux = self.aux[: self.used].copy()
         constants = np.empty(0, self.dtype)
-        slots = self.n + self.shift
         guards = np.array(self.guards, np.int64).reshape(-1, 2)
         is_const = ops == CONST
         if is_const.any():
@@ -173,7 +200,7 @@ class Builder:
             for start, stop in self.references:
                 aux[start:stop] = renumbered[aux[start:stop]]
             outputs = renumbered[outputs]
-        sites = tuple(site(*key) for key in self.sites)
+        sites = tuple(site(code, place) for _, code, place in self.sites.values())
         columns = (ops, a, b, aux)
         program = Program(self.dtype, *columns, constants, self.size, slots, outputs, guards, sites, differentiated)
         return mark_active(program)
@@ -194,9 +221,12 @@ class Builder:
         return renumbered, known[constant[: known.size]]
 
 
+ENDED = "a traced value was used after its recording ended; return it from the function instead"
+
+
 class _Closed:
     def __setitem__(self, key, value):
-        raise LeakError("a traced value was used after its recording ended; return it from the function instead")
+        raise LeakError(ENDED)
 
 
 CLOSED = _Closed()

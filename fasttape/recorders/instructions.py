@@ -5,7 +5,7 @@ import numpy as np
 from fasttape import ops
 from fasttape.layout import ELEMENTWISE, FIRST, GEMM, REDUCE, REGULAR, SHAPE, STRIDES
 from fasttape.recorders.array import TracedArray
-from fasttape.recorders.scalar import TracedScalar, append
+from fasttape.recorders.scalar import TracedScalar, append, traced
 
 ITEM = np.dtype(np.uint32).itemsize  # of a geometry
 ADD, POSITIVE = ops.CODE["add"], ops.CODE["positive"]
@@ -100,7 +100,7 @@ def reduce(x: TracedArray, opcode, axes, *, keepdims=False):
     first = record(x.builder, REDUCE, opcode, lead.shape, [(x, lead)], size, int(columns))
     if keepdims:
         shape = tuple(1 if d in axes else n for d, n in enumerate(x.shape))
-    return TracedArray.run(x.builder, first, shape) if shape else TracedScalar(x.builder, first)
+    return TracedArray.run(x.builder, first, shape) if shape else traced(x.builder, first)
 
 
 def copied(x: TracedArray) -> TracedArray:

@@ -7,7 +7,7 @@ import numpy as np
 from fasttape.errors import UnsupportedError
 from fasttape.recorders.array import as_traced, builder_of
 from fasttape.recorders.instructions import gemm
-from fasttape.recorders.scalar import TracedScalar
+from fasttape.recorders.scalar import TracedScalar, traced
 
 
 def operands(x, y):
@@ -17,7 +17,7 @@ def operands(x, y):
 
 def number(x):
     """The result of a product as NumPy returns it: a scalar where nothing is left of the shape."""
-    return TracedScalar(x.builder, int(x.slots.reshape(-1)[0])) if x.shape == () else x
+    return traced(x.builder, int(x.slots.reshape(-1)[0])) if x.shape == () else x
 
 
 def matmul(x, y):

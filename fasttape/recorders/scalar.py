@@ -21,10 +21,6 @@ class TracedScalar:
     __hash__ = None  # == records an instruction, so a traced value cannot be a key
     shape, ndim, size = (), 0, 1
 
-    def __init__(self, builder, slot: int):
-        self.builder = builder
-        self.slot = slot
-
     @property
     def dtype(self):
         return self.builder.dtype
@@ -95,8 +91,16 @@ def power(x, n):
     return append(x.builder, POWI, x.slot, int(n) & 0xFFFFFFFF)
 
 
-def append(builder, opcode, a, b=0):
-    return TracedScalar(builder, builder.emit(opcode, a, b))
+def traced(builder, slot) -> TracedScalar:
+    """The traced number that lives in a slot."""
+    x = TracedScalar()
+    x.builder, x.slot = builder, slot
+    return x
+
+
+def append(builder, opcode, a, b=0) -> TracedScalar:
+    """Record a row on slots."""
+    return traced(builder, builder.emit(opcode, a, b))
 
 
 def whole(x, rounding) -> int:
@@ -161,10 +165,10 @@ def binary_inline(opcode):
             builder.a[n] = x.slot
             builder.b[n] = b
         except IndexError:
-            builder.grow()
+            builder.flush()
             return method(x, y)
         builder.n = n + 1
-        r = new(TracedScalar)
+        r = TracedScalar()  # a class without __init__ is made fastest
         r.builder = builder
         r.slot = n + builder.shift
         return r
@@ -177,7 +181,7 @@ def reflected(opcode):
 
     def method(y, x):
         builder = y.builder
-        a = slot_of(builder, x)
+        a = builder.pool[x] if x.__class__ is float and x in builder.pool else slot_of(builder, x)
         return NotImplemented if a is None else append(builder, opcode, a, y.slot)
 
     return method
@@ -197,7 +201,6 @@ def define_operators():
         setattr(TracedScalar, method, lambda x, opcode=ops.CODE[name]: whole(x, opcode))
 
 
-new = object.__new__
 POW = binary(ops.CODE["pow"])
 TracedScalar.__rpow__ = reflected(ops.CODE["pow"])
 define_operators()
