@@ -22,7 +22,7 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, ha
     """
 
     def run(*args, **keywords):
-        recording, _ = record_call(f, args, keywords, argnums, passive=False, has_aux=has_aux)
+        recording = record_call(f, args, keywords, argnums, passive=False, has_aux=has_aux)
         scalar_output(recording, "value_and_grad")
         value, gradient = Tape(recording).value_and_grad(*args)
         return ((value, recording.aux) if has_aux else value), gradient
@@ -44,7 +44,7 @@ def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: boo
     """
 
     def run(*args, **keywords):
-        recording, _ = record_call(f, args, keywords, argnums, passive=False, has_aux=has_aux)
+        recording = record_call(f, args, keywords, argnums, passive=False, has_aux=has_aux)
         scalar_output(recording, "grad")
         gradient = Tape(recording).grad(*args)
         return (gradient, recording.aux) if has_aux else gradient
@@ -66,7 +66,7 @@ def jvp(f: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ..
     if not isinstance(primals, tuple | list) or not isinstance(tangents, tuple | list):
         raise ArgumentError("jvp takes primals and tangents as tuples with one entry per argument of f")
     argnums = tuple(range(len(primals)))
-    recording, _ = record_call(f, tuple(primals), {}, argnums, passive=False, has_aux=has_aux)
+    recording = record_call(f, tuple(primals), {}, argnums, passive=False, has_aux=has_aux)
     value, tangent = Tape(recording).jvp(tuple(primals), tuple(tangents))
     return (value, tangent, recording.aux) if has_aux else (value, tangent)
 

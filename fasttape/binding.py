@@ -192,9 +192,9 @@ def same(x, y) -> bool:
 
 
 def gradient(signature, adjoints):
-    """The adjoints of the inputs as trees like the differentiated arguments."""
+    """The adjoints of the inputs, out of those of all slots, as trees like the differentiated arguments."""
     if signature.plain:
-        leaves = adjoints.tolist()
+        leaves = adjoints[1 : 1 + signature.size].tolist()
     else:
         leaves = [result(leaf, adjoints) if leaf.argument in signature.argnums else None for leaf in signature.leaves]
     arguments = rebuild(signature, leaves)
@@ -204,7 +204,7 @@ def gradient(signature, adjoints):
 
 def result(leaf, adjoints):
     """The adjoint of one input in the type of that input."""
-    numbers = adjoints[leaf.start - 1 : leaf.stop - 1]
+    numbers = adjoints[leaf.start : leaf.stop]
     if leaf.kind == SCALAR:
         return float(numbers[0]) if leaf.dtype is float else leaf.dtype.type(numbers[0])
     return numbers.reshape(leaf.shape).astype(leaf.dtype)

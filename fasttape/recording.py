@@ -1,5 +1,6 @@
 """Running a function under recording: arguments in, program and the shape of its outputs out."""
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from fasttape.errors import LeakError, OutputError
 from fasttape.program import Program
 from fasttape.recorders.array import TracedArray
 from fasttape.recorders.builder import Builder
+from fasttape.recorders.freeze import freeze
 from fasttape.recorders.lift import run_lifted
 from fasttape.recorders.scalar import TracedScalar
 
@@ -31,6 +33,7 @@ class Recording(NamedTuple):
     outputs: tuple[Output, ...]
     structure: Any
     aux: Any
+    dependencies: tuple  # the variables that the call read
 
 
 def name_of(f) -> str:
@@ -38,13 +41,11 @@ def name_of(f) -> str:
 
 
 def record_call(f, args, keywords, argnums, *, passive, has_aux=False):
-    """Record one call; returns the recording and the leaves of its arguments."""
+    """Record one call."""
     signature, values = binding.read(name_of(f), args, keywords, argnums, passive=passive)
-    inputs = np.empty(signature.size, signature.dtype)
-    binding.fill(signature, values, inputs)
-    builder = Builder(signature.dtype, inputs)
+    builder = Builder(signature.dtype, signature.size, functools.partial(binding.fill, signature, values))
     try:
-        returned = run_lifted(f, binding.trace(signature, values, builder), keywords)
+        returned, read = run_lifted(f, binding.trace(signature, values, builder), keywords, watch=passive)
         aux = None
         if has_aux:
             if not (isinstance(returned, tuple) and len(returned) == 2):
@@ -53,10 +54,10 @@ def record_call(f, args, keywords, argnums, *, passive, has_aux=False):
             aux = untraced(aux)
         leaves, structure = trees.flatten(returned)
         outputs, slots = read_outputs(builder, leaves)
-        program = builder.freeze(slots, signature.differentiated())
+        program = freeze(builder, slots, signature.differentiated())
     finally:
         builder.close()
-    return Recording(program, signature, outputs, structure, aux), inputs
+    return Recording(program, signature, outputs, structure, aux, read)
 
 
 def read_outputs(builder, leaves):

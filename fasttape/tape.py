@@ -8,6 +8,7 @@ import numpy as np
 from fasttape import binding, show
 from fasttape.errors import ArgumentError, ReplayError
 from fasttape.execute.interpreter import Workspace
+from fasttape.recorders.dependencies import check
 from fasttape.recording import Recording, outputs_of, record_call, scalar_output
 
 
@@ -43,7 +44,7 @@ class Tape:
         return f"<Tape of {self._recording.signature.name}: {len(self)} instructions>"
 
     def __reduce__(self):
-        return Tape, (self._recording,)
+        return Tape, (self._recording._replace(dependencies=()),)  # they live in this process
 
     # ---- evaluation
 
@@ -103,8 +104,8 @@ class Tape:
         scalar_output(self._recording, "trace")
 
         def run(workspace):
-            workspace.reverse(1.0, keep=True)
-            made = show.trace(self._recording, workspace.values.copy(), workspace.adjoints.copy())
+            adjoints = workspace.reverse(1.0, keep=True)
+            made = show.trace(self._recording, workspace.values.copy(), adjoints.copy())
             workspace.adjoints[:] = 0.0
             return made
 
@@ -114,6 +115,7 @@ class Tape:
 
     def _with_workspace(self, args, use):
         """Run the tape forward at some arguments and `use` the workspace."""
+        check(self._recording.dependencies)
         values = binding.match(self._recording.signature, args)
         try:
             workspace = self._idle.pop()
@@ -132,7 +134,9 @@ class Tape:
         return outputs_of(self._recording, workspace.values[self.program.outputs])
 
     def _gradient(self, workspace):
-        return binding.gradient(self._recording.signature, workspace.reverse(1.0))
+        gradient = binding.gradient(self._recording.signature, workspace.reverse(1.0))
+        workspace.clear()
+        return gradient
 
     def _seed(self, primals, tangents):
         signature = self._recording.signature
@@ -168,5 +172,5 @@ def record(f, *args, argnums=0) -> Tape:
     >>> tape(4.0), tape.grad(4.0)
     (8.0, 3.0)
     """
-    recording, _ = record_call(f, args, {}, argnums, passive=True)
+    recording = record_call(f, args, {}, argnums, passive=True)
     return Tape(recording)

@@ -17,6 +17,7 @@ import numba
 import numpy as np
 
 from fasttape import ops
+from fasttape.compiler import vector
 
 PACKAGE = pathlib.Path(__file__).parents[1]
 SOURCES = ("ops.py", "special.py", "layout.py", "compiler/*.py", "execute/*.py")
@@ -65,7 +66,7 @@ def entry(factory, opcode, signature):
 @functools.lru_cache(maxsize=1)
 def digest() -> str:
     """A name for the text of everything that is compiled, the rows of the table included."""
-    text = hashlib.sha256()
+    text = hashlib.sha256(vector.available().encode())
     for pattern in SOURCES:
         for path in sorted(PACKAGE.glob(pattern)):
             text.update(path.read_bytes())

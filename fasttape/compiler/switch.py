@@ -14,6 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
 from fasttape import ops
+from fasttape.compiler import vector
 from fasttape.compiler.jit import INTERNAL, kernel
 from fasttape.compiler.structural import STRUCTURAL
 from fasttape.layout import FORWARD, LANES_FORWARD, LANES_PARTIALS, REVERSE, TANGENT
@@ -205,6 +206,10 @@ def lanes(kind, emit_lane):
             e.call_entry(kind, opcode, e.data(signature.args[-1], entries), [parameter, size, *pointers])
             return context.get_dummy_value()
         row = ops.OPS[signature.args[0].literal_value]
+        form = vector.symbol(row.vector, row.arity, e.dtype.name) if kind == LANES_FORWARD else None
+        if form is not None:
+            vector.emit_loop(builder, form, pointers[: row.arity], pointers[-1], size)
+            return context.get_dummy_value()
         with cgutils.for_range(builder, size) as loop:
             emit_lane(e, row, parameter, loop.index, *pointers)
         return context.get_dummy_value()

@@ -5,6 +5,8 @@ packed into a buffer in cache, so that rows run over contiguous lanes and know n
 The record of an instruction in `aux` is described in `layout`.
 """
 
+import numpy as np
+
 from fasttape.compiler.jit import kernel
 from fasttape.layout import FIRST, LIST, NDIM, REGULAR, SHAPE, STRIDES
 
@@ -64,8 +66,7 @@ def block(v, aux, p, q, start, n, scratch, row):
         place, left = run(aux, p, q, start + done)
         m = min(left, n - done)
         if listed == REGULAR:
-            for i in range(m):
-                scratch[buffer + done + i] = v[place + i * stride]
+            copy(v, place, stride, m, scratch, buffer + done)
         else:
             for i in range(m):
                 scratch[buffer + done + i] = v[aux[p + listed + place + i * stride]]
@@ -87,25 +88,49 @@ def accumulate(w, aux, p, q, start, n, c, c0):
                 w[aux[p + listed + place + i * stride]] += c[at + i]
         elif stride == 0:
             w[place] += total(c, at, m)
-        elif stride == 1:
-            for i in range(m):
-                w[place + i] += c[at + i]
         else:
-            for i in range(m):
-                w[place + i * stride] += c[at + i]
+            add(w, place, stride, m, c, at)
         done += m
+
+
+@kernel
+def copy(v, place, stride, m, out, at):
+    """out[at:] = v[place::stride], m elements; unsigned indices let LLVM vectorize where the stride is one."""
+    place, at, m = np.uint64(place), np.uint64(at), np.uint64(m)
+    if stride == 1:
+        for i in range(m):
+            out[at + i] = v[place + i]
+    elif stride == 0:
+        for i in range(m):
+            out[at + i] = v[place]
+    else:
+        for i in range(m):
+            out[at + i] = v[place + i * np.uint64(stride)]
+
+
+@kernel
+def add(w, place, stride, m, c, at):
+    """w[place::stride] += c[at:], m elements."""
+    place, at, m = np.uint64(place), np.uint64(at), np.uint64(m)
+    if stride == 1:
+        for i in range(m):
+            w[place + i] += c[at + i]
+    else:
+        for i in range(m):
+            w[place + i * np.uint64(stride)] += c[at + i]
 
 
 @kernel
 def total(x, start, n):
     """The sum of a block, in interleaved partial sums so that rounding errors stay small."""
     s0 = s1 = s2 = s3 = x.dtype.type(0.0)
-    whole = n - n % 4
-    for i in range(start, start + whole, 4):
+    start = np.uint64(start)
+    whole = np.uint64(n - n % 4)
+    for i in range(start, start + whole, np.uint64(4)):
         s0 += x[i]
-        s1 += x[i + 1]
-        s2 += x[i + 2]
-        s3 += x[i + 3]
-    for i in range(start + whole, start + n):
+        s1 += x[i + np.uint64(1)]
+        s2 += x[i + np.uint64(2)]
+        s3 += x[i + np.uint64(3)]
+    for i in range(start + whole, start + np.uint64(n)):
         s0 += x[i]
     return (s0 + s1) + (s2 + s3)

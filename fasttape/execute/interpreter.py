@@ -6,7 +6,7 @@ from fasttape.compiler.jit import quiet
 from fasttape.execute import sweep
 from fasttape.execute.blocks import BLOCK, BUFFERS
 from fasttape.execute.entries import link
-from fasttape.layout import FORWARD, REVERSE, TANGENT
+from fasttape.layout import FIRST_STRUCTURAL, FORWARD, REVERSE, TANGENT
 from fasttape.program import Program
 
 class Machine:
@@ -40,6 +40,9 @@ class Workspace:
         self.values[1 + program.inputs : program.first_result] = program.constants
         self.adjoints = self.tangents = None
         self.entries = {}
+        # Scalar instructions add to any operand, array instructions to active ones only.
+        scalars = (program.ops < FIRST_STRUCTURAL).any() or program.outputs.min(initial=program.slots) < program.first_result
+        self.touched = ((0, program.first_result),) if scalars else program.differentiated
 
     @property
     def inputs(self) -> np.ndarray:
@@ -58,17 +61,21 @@ class Workspace:
         return self.machine.forward(p.columns, self.values, 0, p.ops.size, p.first_result, self.linked(FORWARD))
 
     def reverse(self, seed, keep=False) -> np.ndarray:
-        """The adjoints of the inputs for adjoints `seed` of the outputs; `keep` leaves those of all slots behind."""
+        """Adjoints for adjoints `seed` of the outputs; those of the inputs are right until `clear`.
+
+        With `keep` those of all slots are.
+        """
         p = self.program
         if self.adjoints is None:
             self.adjoints = np.zeros(p.slots, p.dtype)
-        w = self.adjoints
-        np.add.at(w, p.outputs, seed)
-        self.machine.reverse(p.columns, self.values, w, 0, p.ops.size, p.slots, keep, self.linked(REVERSE))
-        result = w[1 : 1 + p.inputs].copy()
-        if not keep:
-            w[: p.first_result] = 0.0
-        return result
+        np.add.at(self.adjoints, p.outputs, seed)
+        self.machine.reverse(p.columns, self.values, self.adjoints, 0, p.ops.size, p.slots, keep, self.linked(REVERSE))
+        return self.adjoints
+
+    def clear(self):
+        """Set the adjoints that `reverse` left in front of the results to zero."""
+        for start, stop in self.touched:
+            self.adjoints[start:stop] = 0.0
 
     def tangent(self, seed) -> np.ndarray:
         """The tangents of the outputs for tangents `seed` of the inputs."""

@@ -1,7 +1,7 @@
 """The one place where instructions are appended: staged in lists, kept in preallocated columns that double when full.
 
-While recording, constants take slots in order of appearance through CONST instructions, so every slot has its value in
-`values` whenever it is needed; `freeze` moves them in front of the results and drops those instructions.
+While recording, constants take slots in order of appearance through CONST instructions, so that a value is known for
+every slot when one is asked for. `freeze` makes the program from what is here.
 """
 
 import math
@@ -13,11 +13,9 @@ from array import array
 import numpy as np
 
 from fasttape.errors import LeakError
-from fasttape.execute.activity import mark_active
 from fasttape.execute.entries import HELD, link, table
 from fasttape.execute.interpreter import Machine
-from fasttape.layout import A_IS_SLOT, B_IS_SLOT, CONST, FIRST_STRUCTURAL, FORWARD, GUARD, SIZE
-from fasttape.program import Program, Site
+from fasttape.layout import CONST, FORWARD, GUARD
 
 INITIAL = 256
 STAGE = 1024  # instructions that wait in lists, which Python fills faster than arrays
@@ -29,17 +27,19 @@ INSIDE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 class Builder:
     """A program in the making: opcode and operand columns, side records, constants, and the values so far."""
 
-    __slots__ = ("a", "arrays", "aux", "b", "base", "columns", "copied", "done", "dtype", "entries", "guards", "machine")
-    __slots__ += ("memory", "n", "ops", "pool", "references", "shift", "sites", "size", "unlinked", "used", "values", "view")
+    __slots__ = ("a", "arrays", "aux", "b", "base", "columns", "copied", "done", "dtype", "entries", "fill", "guards")
+    __slots__ += ("machine", "memory", "n", "ops", "placed", "pool", "references", "runs", "shift", "sites", "size")
+    __slots__ += ("unlinked", "used", "values", "view")
 
-    def __init__(self, dtype, inputs: np.ndarray):
+    def __init__(self, dtype, size: int, fill):
+        """`fill(out)` writes the `size` inputs, when values are asked for."""
         self.dtype = np.dtype(dtype)
         self.columns = [np.empty(INITIAL, kind) for kind in (np.uint8, np.uint32, np.uint32)]
         self.ops, self.a, self.b = ([0] * STAGE for _ in self.columns)
         self.n = 0  # instructions in the stage
         self.copied = 0  # of them, those that are in the columns already
         self.base = 0  # instructions before the stage
-        self.shift = 1 + inputs.size  # slot of the next result minus n
+        self.shift = 1 + size  # slot of the next result minus n
         self.aux = np.empty(INITIAL, np.int64)
         self.aux[:2] = 2, 1  # the record of CONST_OF_ONE
         self.used = 2  # of aux
@@ -49,9 +49,11 @@ class Builder:
         self.arrays = {}  # id of an array constant: (the array, its first slot)
         self.guards = []  # (instruction, number of its site)
         self.sites = {}  # by identity of some code and a place in it: (number, code, place)
-        self.size = inputs.size
-        self.values = np.zeros(max(INITIAL, 2 * self.shift), self.dtype)
-        self.values[1 : self.shift] = inputs
+        self.runs = []  # (first slot, constant): a number or a flat array
+        self.size = size
+        self.fill = fill
+        self.values = None
+        self.placed = 0  # constants that are in `values`
         self.machine = Machine(self.dtype)
         self.entries = table(self.dtype)
         self.unlinked = False  # whether instructions need entries that may not be compiled yet
@@ -122,27 +124,21 @@ class Builder:
         slot = self.pool.get(key)
         if slot is None:
             slot = self.pool[key] = self.emit(CONST, CONST_OF_ONE)
-            self.reserve(slot + 1)
-            self.values[slot] = x
+            self.runs.append((slot, x))
         return slot
 
     def constants(self, x: np.ndarray) -> int:
         """The first slot of an array constant in C order; an array met again is stored once while it is unchanged."""
-        flat = np.ascontiguousarray(x, self.dtype).reshape(-1)
-        known, first = self.arrays.get(id(x), (None, 0))
-        if known is x and self.values[first : first + x.size].tobytes() == flat.tobytes():
+        known, first, stored = self.arrays.get(id(x), (None, 0, None))
+        if known is x and np.array_equal(stored.view(np.uint8), x.astype(self.dtype, "C").reshape(-1).view(np.uint8)):
             return first
+        stored = x.astype(self.dtype, "C").reshape(-1)
         first = self.emit(CONST, self.side((2, x.size)), size=x.size)
-        self.reserve(first + x.size)
-        self.values[first : first + x.size] = flat
-        self.arrays[id(x)] = (x, first)
+        self.runs.append((first, stored))
+        self.arrays[id(x)] = x, first, stored
         return first
 
     # ---- values
-
-    def reserve(self, slots: int):
-        if slots > self.values.size:
-            self.values.resize(max(slots, 2 * self.values.size), refcheck=False)
 
     def evaluate(self) -> np.ndarray:
         """The values of all slots so far; what was recorded since the last time is run now."""
@@ -150,15 +146,26 @@ class Builder:
         slots = self.n + self.shift
         self.flush()
         last = self.base + self.n
-        if first < last:
-            if slots > self.values.size:
+        if first < last or self.values is None:
+            if self.values is None or slots > self.values.size:
                 self.reserve(slots)
+            for at, x in self.runs[self.placed :]:
+                self.values[at : at + np.size(x)] = x
+            self.placed = len(self.runs)
             if self.unlinked:
                 link((*(column[first:last] for column in self.columns), self.aux), FORWARD, self.dtype)
                 self.unlinked = False
             self.machine.forward(self.view, self.values, first, last, slot, self.entries)
             self.done = last, slots
         return self.values
+
+    def reserve(self, slots: int):
+        """Make room for the values of some slots."""
+        if self.values is None:
+            self.values = np.zeros(2 * slots, self.dtype)
+            self.fill(self.values[1 : 1 + self.size])
+        else:
+            self.values.resize(2 * slots, refcheck=False)
 
     def guard(self, slot: int, outcome: bool):
         """Make the tape hold only where the truth value in `slot` is `outcome`."""
@@ -176,50 +183,6 @@ class Builder:
         """Whatever still holds a traced value gets an error from now on."""
         self.ops = self.a = self.b = CLOSED
 
-    def freeze(self, outputs: np.ndarray, differentiated) -> Program:
-        """The recorded program: constants in front of the results, columns cut to size."""
-        slots = self.n + self.shift
-        self.flush()
-        self.memory = None
-        for column in self.columns:
-            column.resize(self.base + self.n, refcheck=False)
-        ops, a, b = self.columns
-        self.close()
-        aux = self.aux[: self.used].copy()
-        constants = np.empty(0, self.dtype)
-        guards = np.array(self.guards, np.int64).reshape(-1, 2)
-        is_const = ops == CONST
-        if is_const.any():
-            renumbered, constants = self.renumber(ops, a, aux, slots)
-            keep = np.flatnonzero(~is_const)
-            place = np.cumsum(~is_const) - 1
-            guards[:, 0] = place[guards[:, 0]]
-            ops, a, b = ops[keep], a[keep], b[keep]
-            np.copyto(a, renumbered[np.where(A_IS_SLOT[ops], a, 0)], where=A_IS_SLOT[ops])
-            np.copyto(b, renumbered[np.where(B_IS_SLOT[ops], b, 0)], where=B_IS_SLOT[ops])
-            for start, stop in self.references:
-                aux[start:stop] = renumbered[aux[start:stop]]
-            outputs = renumbered[outputs]
-        sites = tuple(site(code, place) for _, code, place in self.sites.values())
-        columns = (ops, a, b, aux)
-        program = Program(self.dtype, *columns, constants, self.size, slots, outputs, guards, sites, differentiated)
-        return mark_active(program)
-
-    def renumber(self, ops, a, aux, slots):
-        """The new number of every slot, constants first, and the values of the constants in that order."""
-        sizes = np.ones(ops.size, np.int64)
-        structural = np.flatnonzero(ops >= FIRST_STRUCTURAL)
-        sizes[structural] = np.where(ops[structural] == GUARD, 0, aux[(a[structural] + SIZE) % aux.size])
-        first = 1 + self.size
-        constant = np.repeat(ops == CONST, sizes)
-        renumbered = np.arange(slots, dtype=np.uint32)
-        count = np.count_nonzero(constant)
-        results = renumbered[first:]
-        results[constant] = np.arange(first, first + count, dtype=np.uint32)
-        results[~constant] = np.arange(first + count, slots, dtype=np.uint32)
-        known = self.values[first:slots]  # ends after the last constant at the earliest
-        return renumbered, known[constant[: known.size]]
-
 
 ENDED = "a traced value was used after its recording ended; return it from the function instead"
 
@@ -230,10 +193,3 @@ class _Closed:
 
 
 CLOSED = _Closed()
-
-
-
-def site(code, lasti) -> Site:
-    """The file and the line of an instruction of Python's bytecode."""
-    line = next((line for start, stop, line in code.co_lines() if start <= lasti < stop), None)
-    return Site(code.co_filename, line or code.co_firstlineno)

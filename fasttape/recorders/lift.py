@@ -2,158 +2,26 @@
 
 NumPy dispatches on traced values by its own protocols; `math.sin` and `np.array` do not. A lifted copy shares the
 code object (so tracebacks show the user's lines), looks its globals up live, writes `global`s through, and shares
-every closure cell that holds nothing to lift. Helper functions are lifted when they are looked up. Nothing global is
-patched.
+every closure cell that holds nothing to lift. Functions, classes and modules are lifted when they are looked up.
+Nothing global is patched: all of this belongs to one `Lifting`, which lives as long as one call.
 """
 
 import builtins
 import functools
-import math
 import sys
 import types
-import weakref
 
 import numpy as np
 
-from fasttape import ops
 from fasttape.errors import ArgumentError
-from fasttape.recorders.array import TracedArray, any_traced, as_traced
-from fasttape.recorders.instructions import elementwise
-from fasttape.recorders.numpy_shapes import array
-from fasttape.recorders.scalar import TracedScalar
+from fasttape.recorders.dependencies import Dependencies
+from fasttape.recorders.stand_ins import either, stand_ins
 
-TRACED = (TracedScalar, TracedArray)
 FOREIGN = sys.stdlib_module_names | {"numpy", "scipy", "numba", "fasttape", "optree"}
 RECORDED = {"math", "numpy", "scipy", "scipy.special"}  # modules with functions that need a stand-in
+DATA = {int, float, bool, str, bytes, complex, type(None), np.ndarray, np.float64, np.float32}
 CODE = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.MethodType, type)
-
-
-class Globals(dict):
-    """The globals of one module as lifted code sees them: data is looked up live, code is lifted and kept for one call.
-
-    `global` statements bind here; `settle` writes what they bound into the real globals.
-    """
-
-    def __init__(self, real: dict):
-        super().__init__(__builtins__=builtins, __name__=real.get("__name__", ""))
-        self.real = real
-        self.kept = dict(self)
-
-    def __missing__(self, name):
-        if name in self.real:
-            value = self.real[name]
-            seen = lift(value)
-            if not isinstance(value, CODE):
-                return seen
-        elif hasattr(builtins, name):
-            seen = getattr(builtins, name)
-        else:
-            raise KeyError(name)
-        self[name] = self.kept[name] = seen
-        return seen
-
-    def settle(self):
-        """Write bindings through and forget what was kept."""
-        for name, value in list(self.items()):
-            if self.kept.get(name, self) is not value:
-                self.real[name] = unlift(value)
-            if name not in ("__builtins__", "__name__"):
-                del self[name]
-                self.kept.pop(name, None)
-
-
-def stand_in(function, opcode, arity, integer):
-    """A function that records its row for traced arguments and is the real one for all others."""
-
-    @functools.wraps(function)
-    def recording(*args):
-        traced = next((x for x in args if isinstance(x, TRACED)), None)
-        if traced is None or len(args) != arity:
-            return function(*args)
-        builder = traced.builder
-        if integer:
-            n, x = args
-            return elementwise(builder, opcode, [as_traced(builder, x)], int(n))
-        return elementwise(builder, opcode, [as_traced(builder, x) for x in args])
-
-    return recording
-
-
-def make_array(function):
-    """numpy.array and its kin, which do not dispatch on traced values inside lists."""
-
-    @functools.wraps(function)
-    def recording(x, *args, **kwargs):
-        return array(x, *args, copy=function is np.array, **kwargs) if any_traced(x) else function(x, *args, **kwargs)
-
-    return recording
-
-
-@functools.cache
-def stand_ins() -> dict:
-    """By id of a function that cannot dispatch by itself: the function and its stand-in."""
-    found = {id(f): (f, make_array(f)) for f in (np.array, np.asarray, np.asanyarray, np.ascontiguousarray)}
-    for opcode, op in enumerate(ops.OPS):
-        for name in op.names:
-            module, _, attribute = name.rpartition(".")
-            function = getattr(sys.modules.get(module), attribute, None)
-            if module != "operator" and function is not None and not isinstance(function, np.ufunc):
-                made = stand_in(function, opcode, op.arity, ops.INTEGER in op.traits)
-                found[id(function)] = function, made
-    found[id(math.log)] = math.log, log
-    found[id(math.pow)] = math.pow, lambda x, y: x**y if any_traced((x, y)) else math.pow(x, y)
-    return found
-
-
-def log(x, base=None):
-    """math.log with one or two arguments."""
-    if base is None:
-        return np.log(x) if isinstance(x, TRACED) else math.log(x)
-    return log(x) / log(base) if any_traced((x, base)) else math.log(x, base)
-
-
-class Module:
-    """A module seen through recording eyes; those of the user's modules are looked up live."""
-
-    def __init__(self, module):
-        self.__dict__["_module"] = module
-
-    def __getattr__(self, name):
-        value = lift(getattr(self._module, name))
-        if self._module.__name__ in RECORDED:
-            self.__dict__[name] = value
-        return value
-
-    def __setattr__(self, name, value):
-        setattr(self._module, name, unlift(value))
-
-
-LIFTED = weakref.WeakKeyDictionary()  # function: (what its cells held, the lifted copy)
-GLOBALS = {}  # id of a module's globals: their lifted view
-
-
-@functools.cache
-def module_stand_in(module):
-    return Module(module)
-
-
-def lift(x):
-    """What lifted code should see in place of x."""
-    kind = type(x)
-    if kind is types.FunctionType:
-        return lifted(x)
-    if kind is types.BuiltinFunctionType:
-        return stand_ins().get(id(x), (x, x))[1]
-    if kind is types.ModuleType:
-        return x if foreign(x.__name__) and x.__name__ not in RECORDED else module_stand_in(x)
-    if kind is types.MethodType:
-        return types.MethodType(lift(x.__func__), shadow(x.__self__))
-    if kind is functools.partial:
-        return functools.partial(lift(x.func), *map(lift, x.args), **{k: lift(v) for k, v in x.keywords.items()})
-    if id(x) in stand_ins():
-        return stand_ins()[id(x)][1]
-    inner = getattr(x, "__wrapped__", None) or getattr(x, "py_func", None)
-    return lift(inner) if type(inner) is types.FunctionType and not foreign(inner.__module__) else x
+UNTOUCHED = ("__new__", "__getattribute__", "__init_subclass__", "__class_getitem__")
 
 
 def foreign(module) -> bool:
@@ -163,33 +31,291 @@ def foreign(module) -> bool:
     return module.partition(".")[0] in FOREIGN
 
 
-def lifted(function):
-    """A copy of a function whose globals and closure resolve to stand-ins."""
-    if isinstance(function.__globals__, Globals) or foreign(function.__module__):
-        return stand_ins().get(id(function), (function, function))[1]
-    known = LIFTED.get(function)
-    cells = function.__closure__
-    if known is not None and cells is None:
-        return known[1]
-    cells = cells or ()
-    held = [contents(cell) for cell in cells]
-    if known is not None and all(x is y for x, y in zip(known[0], held, strict=True)):
-        return known[1]
-    view = GLOBALS.setdefault(id(function.__globals__), Globals(function.__globals__))
-    new_cells = tuple(types.CellType() if liftable(x) else cell for cell, x in zip(cells, held, strict=True))
-    copy = types.FunctionType(function.__code__, view, function.__name__, None, new_cells)
-    LIFTED[function] = held, copy
-    for cell, new, x in zip(cells, new_cells, held, strict=True):
-        if new is not cell:
-            new.cell_contents = lift(x)
-    copy.__defaults__ = function.__defaults__ and tuple(map(lift, function.__defaults__))
-    copy.__kwdefaults__ = function.__kwdefaults__ and {k: lift(v) for k, v in function.__kwdefaults__.items()}
-    copy.__qualname__, copy.__module__ = function.__qualname__, function.__module__
-    ORIGINAL[copy] = function
-    return copy
+class Globals(dict):
+    """The globals of one module as lifted code sees them: data is looked up live, code is lifted and kept.
+
+    `global` statements bind here; `settle` writes what they bound into the real globals.
+    """
+
+    def __init__(self, lifting, real: dict):
+        super().__init__(__name__=real.get("__name__", ""), __builtins__=BUILTINS)
+        self.lifting = lifting
+        self.real = real
+        self.kept = dict(self)
+
+    def __missing__(self, name):
+        if name in self.real:
+            value = self.real[name]
+            if type(value) in DATA:
+                self.lifting.read(name, self.real, value)
+                return value
+            seen = self.lifting.lift(value)
+            if not isinstance(value, CODE):
+                return seen
+        elif hasattr(builtins, name):
+            seen = getattr(builtins, name)
+        else:
+            raise KeyError(name)
+        self[name] = self.kept[name] = seen
+        return seen
+
+    def prefetch(self, code):
+        """Look up what class statements in some code name: their bodies ask a dict without `__missing__`."""
+        for inner in code.co_consts:
+            if type(inner) is types.CodeType:
+                self.prefetch(inner)
+                if not inner.co_flags & 1:  # not CO_OPTIMIZED: the body of a class
+                    for name in inner.co_names:
+                        if name in self.real and name not in self:
+                            self.kept[name] = self[name] = self[name]
+
+    def settle(self):
+        """Write bindings through and forget what was looked up."""
+        for name in self.keys() - {"__name__", "__builtins__"}:
+            value = self.pop(name)
+            if self.kept.pop(name, self) is not value:
+                self.real[name] = self.lifting.unlift(value)
 
 
-ORIGINAL = weakref.WeakKeyDictionary()  # lifted copy: function
+def load(name, globals=None, locals=None, fromlist=(), level=0):
+    """What `import` statements in lifted code call; `globals` is the view of their module."""
+    return globals.lifting.lift(builtins.__import__(name, globals.real, locals, fromlist, level))
+
+
+BUILTINS = vars(builtins) | {"__import__": load}
+
+
+class Module:
+    """A module seen through recording eyes; attributes are looked up live."""
+
+    def __init__(self, lifting, module):
+        self.__dict__.update(_lifting=lifting, _module=module)
+
+    def __getattr__(self, name):
+        value = getattr(self._module, name)
+        if type(value) in DATA:
+            self._lifting.read(name, self._module.__dict__, value)
+            return value
+        seen = self._lifting.lift(value)
+        if self._module.__name__ in RECORDED:
+            self.__dict__[name] = seen
+        return seen
+
+    def __setattr__(self, name, value):
+        setattr(self._module, name, self._lifting.unlift(value))
+
+    def __dir__(self):
+        return dir(self._module)
+
+
+class Member:
+    """A method of a lifted class, lifted when it is looked up."""
+
+    def __init__(self, lifting, function):
+        self.lifting, self.function = lifting, function
+
+    def __get__(self, instance, owner=None):
+        return self.lifting.lift(self.function).__get__(instance, owner)
+
+
+class LiftedClass(type):
+    """The class of lifted classes: to `isinstance` and for class attributes they are the user's class."""
+
+    def __instancecheck__(cls, instance):
+        return isinstance(instance, cls.__base__)
+
+    def __subclasscheck__(cls, subclass):
+        return issubclass(subclass, cls.__base__)
+
+    def __setattr__(cls, name, value):
+        setattr(cls.__base__, name, value)
+
+
+class Lifting:
+    """The lifted copies that one call has made, and what to write back when it ends."""
+
+    def __init__(self, *, watch=False):
+        self.views = {}  # id of a module's globals: its view
+        self.made = {}  # id of an object: (the object, its lifted copy)
+        self.originals = {}  # id of a lifted copy: (the copy, the object)
+        self.cells = {}  # id of a closure cell: (the cell, its copy, what the copy was made with)
+        self.dependencies = Dependencies() if watch else None
+
+    def read(self, name, place, value):
+        """Note that the call read a variable."""
+        if self.dependencies is not None:
+            self.dependencies.add(name, place, value)
+
+    def lift(self, x):
+        """What lifted code should see in place of x."""
+        if not liftable(x):
+            return x
+        if id(x) in self.made:
+            return self.made[id(x)][1]
+        kind = type(x)
+        if id(x) in stand_ins():
+            return stand_ins()[id(x)][1]
+        if kind is types.FunctionType:
+            return self.function(x)
+        if kind is types.ModuleType:
+            shared = LASTING if x.__name__ in RECORDED else self
+            return shared.made.get(id(x), (x, None))[1] or shared.keep(x, Module(shared, x))
+        if kind is types.MethodType:
+            return types.MethodType(self.lift(x.__func__), self.lift(x.__self__))
+        if kind is functools.partial:
+            keywords = {name: self.lift(value) for name, value in x.keywords.items()}
+            return functools.partial(self.lift(x.func), *map(self.lift, x.args), **keywords)
+        if kind is dict:
+            return types.MappingProxyType({name: self.lift(value) for name, value in x.items()})
+        if kind in (list, tuple):
+            return tuple(map(self.lift, x))
+        if inner_function(x):
+            return self.keep(x, either(x, self.lift(inner_function(x))))
+        return self.keep(x, self.copy_of_class(x) if isinstance(x, type) else self.shadow(x))
+
+    def unlift(self, x):
+        """The user's object for a lifted copy of it, anything else as it is."""
+        return self.originals.get(id(x), (x, x))[1]
+
+    def keep(self, x, copy):
+        """Remember a copy, so that an object has one and the way back is known."""
+        self.made[id(x)] = x, copy
+        self.originals[id(copy)] = copy, x
+        return copy
+
+    def function(self, x):
+        """A copy of a function whose globals and closure resolve to stand-ins."""
+        view = self.views.get(id(x.__globals__))
+        if view is None:
+            view = self.views[id(x.__globals__)] = Globals(self, x.__globals__)
+        view.prefetch(x.__code__)
+        closure = [self.cell(*named) for named in zip(x.__code__.co_freevars, x.__closure__ or (), strict=True)]
+        copy = self.keep(x, types.FunctionType(x.__code__, view, x.__name__, None, tuple(closure)))
+        for cell in x.__closure__ or ():
+            self.fill(cell)
+        copy.__defaults__ = x.__defaults__ and tuple(map(self.lift, x.__defaults__))
+        copy.__kwdefaults__ = x.__kwdefaults__ and {name: self.lift(value) for name, value in x.__kwdefaults__.items()}
+        copy.__qualname__, copy.__module__ = x.__qualname__, x.__module__
+        copy.__dict__.update(x.__dict__)
+        return copy
+
+    def cell(self, name, cell):
+        """The cell that a lifted copy has in place of one: the same unless it holds something to lift."""
+        if id(cell) in self.cells:
+            return self.cells[id(cell)][1]
+        held = contents(cell)
+        if held is not cell:
+            self.read(name, cell, held)
+        if not liftable(held):
+            return cell
+        new = types.CellType()
+        self.cells[id(cell)] = cell, new, new
+        return new
+
+    def fill(self, cell):
+        """Put the lifted contents into a cell's copy; done after the function is kept, because it may name itself."""
+        _, new, seen = self.cells.get(id(cell), (cell, None, None))
+        if new is not None and seen is new:
+            self.cells[id(cell)] = cell, new, None
+            new.cell_contents = self.lift(cell.cell_contents)
+            self.cells[id(cell)] = cell, new, new.cell_contents
+
+    def copy_of_class(self, x):
+        """A subclass of a class whose methods are lifted; to its users it is the class."""
+        members = {}
+        for base in reversed(x.__mro__):
+            if not foreign(base.__module__):
+                members |= {name: self.member(value) for name, value in vars(base).items() if is_method(name, value)}
+        return LiftedClass(x.__name__, (x,), members | {"__qualname__": x.__qualname__, "__module__": x.__module__})
+
+    def member(self, x):
+        if type(x) is property:
+            return property(*(f and self.lift(f) for f in (x.fget, x.fset, x.fdel)), x.__doc__)
+        if type(x) in (staticmethod, classmethod):
+            return type(x)(self.lift(x.__func__))
+        return Member(self, x)
+
+    def shadow(self, x):
+        """An object that shares the state of x and whose methods are lifted."""
+        copy = object.__new__(self.lift(type(x)))
+        copy.__dict__ = x.__dict__
+        return copy
+
+    def settle(self):
+        """Write through what `global` and `nonlocal` statements bound."""
+        for view in self.views.values():
+            view.settle()
+        for cell, new, seen in self.cells.values():
+            now = contents(new)
+            if now is not seen and now is not new:
+                cell.cell_contents = self.unlift(now)
+        for x in (self.views, self.made, self.originals, self.cells):  # of cycles that only the collector would find
+            x.clear()
+
+
+LASTING = Lifting()  # what all calls share: the modules whose functions need stand-ins
+
+
+def liftable(x) -> bool:
+    """Whether lifted code may see something else in place of x."""
+    kind = type(x)
+    if kind in DATA:
+        return False
+    if kind is types.FunctionType:
+        return id(x) in stand_ins() or not (type(x.__globals__) is Globals or foreign(x.__module__))
+    if kind is types.ModuleType:
+        return x.__name__ in RECORDED or not foreign(x.__name__)
+    if kind in (types.MethodType, functools.partial):
+        return True
+    if kind is dict:
+        return bool(x) and liftable(next(iter(x.values())))
+    if kind in (list, tuple):
+        return bool(x) and type(x[0]) not in (dict, list, tuple) and liftable(x[0])
+    if kind is types.BuiltinFunctionType or foreign(kind.__module__) and kind is not type:
+        return id(x) in stand_ins() or inner_function(x) is not None
+    return has_methods_to_lift(x if kind is type else kind) or inner_function(x) is not None
+
+
+def inner_function(x):
+    """The user's function under an object that wraps one, as functools.lru_cache and numba.njit make them."""
+    if isinstance(x, type | types.FunctionType | Module) or getattr(type(x), "__call__", None) is None:
+        return None
+    inner = getattr(x, "py_func", None) or getattr(x, "__wrapped__", None)
+    return inner if type(inner) is types.FunctionType and not foreign(inner.__module__) else None
+
+
+@functools.lru_cache(maxsize=1024)
+def has_methods_to_lift(kind) -> bool:
+    """Whether a class is the user's, plain enough to have a subclass, and with code that looks up other code."""
+    if type(kind) is not type or foreign(kind.__module__) or issubclass(kind, BaseException | tuple):
+        return False
+    if "__init_subclass__" in {name for base in kind.__mro__[:-1] for name in vars(base)} or not kind.__dictoffset__:
+        return False
+    members = [x for base in kind.__mro__ for x in vars(base).items() if not foreign(base.__module__)]
+    return any(names_code(f) for name, x in members if is_method(name, x) for f in functions_of(x))
+
+
+def is_method(name, x) -> bool:
+    return name not in UNTOUCHED and isinstance(x, types.FunctionType | property | staticmethod | classmethod)
+
+
+def functions_of(member):
+    """The functions that make up a member of a class."""
+    if type(member) is property:
+        found = member.fget, member.fset, member.fdel
+    else:
+        found = (getattr(member, "__func__", member),)
+    return [f for f in found if type(f) is types.FunctionType]
+
+
+def names_code(function) -> bool:
+    """Whether some name in a function's code stands for something to lift."""
+    codes = [function.__code__]
+    for code in codes:
+        codes += [x for x in code.co_consts if type(x) is types.CodeType]
+    found = [function.__globals__.get(name) for code in codes for name in code.co_names]
+    found += [contents(cell) for cell in function.__closure__ or ()]
+    return any(isinstance(x, CODE) and type(x) is not type and liftable(x) for x in found if x is not np)
 
 
 def contents(cell):
@@ -200,50 +326,16 @@ def contents(cell):
         return cell
 
 
-def liftable(x) -> bool:
-    """Whether lifted code sees something else in place of x."""
-    kind = type(x)
-    if kind is types.FunctionType:
-        return not isinstance(x.__globals__, Globals) and not foreign(x.__module__) or id(x) in stand_ins()
-    return lift(x) is not x
+def run_lifted(function, args, kwargs, *, watch=False):
+    """Call a function lifted; what it bound outside of itself is written through even if it raises.
 
-
-def unlift(x):
-    """The user's function for a lifted copy of it, anything else as it is."""
-    return ORIGINAL.get(x, x) if type(x) is types.FunctionType else x
-
-
-def shadow(x):
-    """An object that shares the state of x and whose methods are lifted; x itself where it has no `__dict__`."""
-    kind = type(x)
-    if foreign(kind.__module__) or not hasattr(x, "__dict__") or isinstance(x, type | types.ModuleType):
-        return x
-    methods = {}
-    for base in reversed(kind.__mro__):
-        for name, member in vars(base).items():
-            if type(member) is types.FunctionType and name not in ("__init__", "__new__", "__getattribute__"):
-                methods[name] = lift(member)
-            elif type(member) is property:
-                methods[name] = property(*(f and lift(f) for f in (member.fget, member.fset, member.fdel)))
-            elif type(member) in (staticmethod, classmethod):
-                methods[name] = type(member)(lift(member.__func__))
-    try:
-        copy = object.__new__(type(kind.__name__, (kind,), methods))
-        copy.__dict__ = x.__dict__
-    except TypeError:
-        return x
-    return copy
-
-
-def run_lifted(function, args, kwargs):
-    """Call a function lifted; `global` statements that it ran are written through even if it raises."""
+    Returns what the function returns, and with `watch` the variables that it read.
+    """
     if not callable(function):
         raise ArgumentError(f"expected a function, got {type(function).__name__}")
-    target = lift(function)
-    if target is function and not isinstance(function, type | types.BuiltinFunctionType | types.FunctionType):
-        target = shadow(function)
+    lifting = Lifting(watch=watch)
     try:
-        return target(*args, **kwargs)
+        returned = lifting.lift(function)(*args, **kwargs)
     finally:
-        for view in list(GLOBALS.values()):
-            view.settle()
+        lifting.settle()
+    return returned, tuple(lifting.dependencies.found.values()) if watch else ()

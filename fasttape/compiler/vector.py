@@ -1,0 +1,90 @@
+"""Loops over glibc's libmvec: functions of several numbers at once, in the widest form that this CPU and libc have.
+
+Names follow the x86-64 vector ABI: `_ZGVdN4v_tanh` takes four doubles in an AVX2 register, `_ZGVeN16v_tanhf` sixteen
+floats with AVX-512. Where a function is missing the caller uses the row's scalar rule.
+"""
+
+import ctypes
+import functools
+
+from llvmlite import binding, ir
+from numba.core import cgutils
+
+LIBRARY = "libmvec.so.1"
+REGISTERS = (("avx512f", "e", 512), ("avx2", "d", 256), ("sse4.1", "b", 128))  # feature, letter in the ABI, bits
+BITS = {"float64": 64, "float32": 32}
+
+
+@functools.cache
+def library():
+    """libmvec, loaded for this process and for the code that LLVM links; None where there is none."""
+    try:
+        found = ctypes.CDLL(LIBRARY)
+    except OSError:
+        return None
+    binding.load_library_permanently(LIBRARY)
+    return found
+
+
+@functools.cache
+def symbol(function: str, arity: int, dtype: str):
+    """(name, lanes) of the widest form of a function, or None."""
+    if not function or library() is None:
+        return None
+    features = binding.get_host_cpu_features()
+    for feature, letter, bits in REGISTERS:
+        lanes = bits // BITS[dtype]
+        name = f"_ZGV{letter}N{lanes}{'v' * arity}_{function}{'f' if dtype == 'float32' else ''}"
+        if features.get(feature) and hasattr(library(), name):
+            return name, lanes
+    return None
+
+
+def available() -> str:
+    """What the forms of compiled code depend on: to be part of every cache key."""
+    return str(symbol("exp", 1, "float64")) + str(symbol("tanh", 1, "float64"))
+
+
+def emit_loop(builder, form, operands, out, size):
+    """`out[i] = f(operands[i])` for i < size; every element goes through the vector form, also the last few."""
+    name, lanes = form
+    real = out.type.pointee
+    vector = ir.VectorType(real, lanes)
+    word = size.type
+    kind = ir.FunctionType(vector, [vector] * len(operands))
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    step = ir.Constant(word, lanes)
+    whole = builder.mul(builder.udiv(size, step), step)
+    with cgutils.for_range_slice(builder, ir.Constant(word, 0), whole, step) as (i, _):
+        loaded = [load(builder, builder.gep(p, [i]), vector) for p in operands]
+        store(builder, builder.call(function, loaded), builder.gep(out, [i]))
+    rest = builder.sub(size, whole)
+    with builder.if_then(builder.icmp_unsigned("!=", rest, ir.Constant(word, 0))):
+        padded = [cgutils.alloca_once_value(builder, ir.Constant(vector, None)) for _ in operands]
+        firsts = [builder.bitcast(p, real.as_pointer()) for p in padded]
+        copy_tails(builder, operands, firsts, whole, rest)
+        result = cgutils.alloca_once(builder, vector)
+        builder.store(builder.call(function, [builder.load(p) for p in padded]), result)
+        with cgutils.for_range(builder, rest) as loop:
+            value = builder.load(builder.gep(builder.bitcast(result, real.as_pointer()), [loop.index]))
+            builder.store(value, builder.gep(out, [builder.add(whole, loop.index)]))
+
+
+def copy_tails(builder, operands, targets, start, count):
+    """The last elements of each operand into registers that are otherwise zero."""
+    with cgutils.for_range(builder, count) as loop:
+        for source, target in zip(operands, targets, strict=True):
+            value = builder.load(builder.gep(source, [builder.add(start, loop.index)]))
+            builder.store(value, builder.gep(target, [loop.index]))
+
+
+def load(builder, pointer, vector):
+    """A vector from memory that is aligned for its elements only."""
+    loaded = builder.load(builder.bitcast(pointer, vector.as_pointer()))
+    loaded.align = 4 if vector.element == ir.FloatType() else 8
+    return loaded
+
+
+def store(builder, value, pointer):
+    stored = builder.store(value, builder.bitcast(pointer, value.type.as_pointer()))
+    stored.align = 4 if value.type.element == ir.FloatType() else 8

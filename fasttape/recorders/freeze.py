@@ -1,0 +1,70 @@
+"""From a builder to a program: constants move in front of the results, columns are cut to size.
+
+While recording, constants stand among the results. Their runs are few or short, so the new number of a slot follows
+from the last run that begins before it; a long scalar program looks it up in a table of all slots instead.
+"""
+
+import numpy as np
+
+from fasttape.execute.activity import mark_active
+from fasttape.layout import A_IS_SLOT, B_IS_SLOT, CONST
+from fasttape.program import Program, Site
+
+SPARSE = 4  # slots per instruction from which on a table of all slots costs more than it saves
+
+
+def freeze(builder, outputs: np.ndarray, differentiated) -> Program:
+    """The recorded program; the builder is closed."""
+    slots = builder.n + builder.shift
+    builder.flush()
+    builder.memory = None
+    for column in builder.columns:
+        column.resize(builder.base + builder.n, refcheck=False)
+    ops, a, b = builder.columns
+    aux = builder.aux[: builder.used].copy()
+    guards = np.array(builder.guards, np.int64).reshape(-1, 2)
+    constants = np.empty(0, builder.dtype)
+    if builder.runs:
+        constants, renumber = constants_first(builder, slots)
+        if slots < SPARSE * ops.size:
+            renumber = renumber(np.arange(slots)).__getitem__
+        kept = ops != CONST
+        guards[:, 0] = (np.cumsum(kept) - 1)[guards[:, 0]]
+        ops, a, b = ops[kept], a[kept], b[kept]
+        for column, is_slot in ((a, A_IS_SLOT[ops]), (b, B_IS_SLOT[ops])):
+            column[is_slot] = renumber(column[is_slot])
+        for start, stop in builder.references:
+            aux[start:stop] = renumber(aux[start:stop])
+        outputs = renumber(outputs)
+    builder.close()
+    sites = tuple(site(code, place) for _, code, place in builder.sites.values())
+    columns = (ops, a, b, aux)
+    outputs = outputs.astype(np.uint32)
+    program = Program(builder.dtype, *columns, constants, builder.size, slots, outputs, guards, sites, differentiated)
+    return mark_active(program)
+
+
+def constants_first(builder, slots):
+    """The values of all constants, and the function from old to new slots."""
+    starts = np.array([at for at, _ in builder.runs])
+    sizes = np.array([np.size(x) for _, x in builder.runs])
+    stops = np.cumsum(sizes)
+    constants = np.empty(stops[-1], builder.dtype)
+    for stop, size, (_, x) in zip(stops.tolist(), sizes.tolist(), builder.runs, strict=True):
+        constants[stop - size : stop] = x
+    first = 1 + builder.size
+
+    def renumber(old):
+        run = np.searchsorted(starts, old, side="right") - 1
+        inside = old < (starts + sizes)[run]
+        among_constants = first + (stops - sizes)[run] + old - starts[run]
+        among_results = old + np.where(old < first, 0, stops[-1] - np.where(run < 0, 0, stops[run]))
+        return np.where(inside & (run >= 0), among_constants, among_results)
+
+    return constants, renumber
+
+
+def site(code, place) -> Site:
+    """The file and the line of an instruction of Python's bytecode."""
+    line = next((line for start, stop, line in code.co_lines() if start <= place < stop), None)
+    return Site(code.co_filename, line or code.co_firstlineno)
