@@ -14,6 +14,7 @@ import numpy as np
 
 Times = Mapping[str, float]
 SAMPLE = 2e-3  # seconds: shorter runs are repeated inside a sample until it lasts this long
+LONG = 20e-3  # seconds: a shorter sample leaves little garbage, and a collection would only empty the caches
 BUDGET = 3.0  # seconds for each contender, as long as that gives some samples
 
 
@@ -42,6 +43,7 @@ class Problem(NamedTuple):
     count: Callable[[Any], float] = lambda case: 1  # units of work in a run
     per: str = ""  # the unit of work
     samples: int = 40  # at most
+    least: int = 5  # samples, whatever the budget
     tolerance: float = 1e-9
     together: bool = True  # False: one contender at a time is built, timed and dropped
     counts_bytes: bool = False  # a run returns bytes instead of being timed
@@ -70,19 +72,19 @@ def measure(problem: Problem, rng: np.random.Generator | None) -> dict[str, list
         else:
             for name, run in runs.items():
                 expected = agree(problem, name, flat(run()), expected)
-            samples |= timed(runs, problem.samples)
+            samples |= timed(runs, min(problem.least, problem.samples), problem.samples)
         del runs
     count = problem.count(case)
     return {name: [value / count for value in samples[name]] for name in problem.contenders}
 
 
-def timed(runs: Mapping[str, Callable[[], Any]], most: int) -> dict[str, list[float]]:
-    """Samples of all runs, taken in turns; each gets as many as its budget allows, and five at least."""
+def timed(runs: Mapping[str, Callable[[], Any]], least: int, most: int) -> dict[str, list[float]]:
+    """Samples of all runs, taken in turns; each gets as many as its budget allows, and `least` at least."""
     plans = {}
     for name, run in runs.items():
         once = seconds(run, 1)
         loops = max(1, round(SAMPLE / max(once, 1e-7)))
-        plans[name] = (loops, max(min(most, 5), min(most, round(BUDGET / (loops * once)))))
+        plans[name] = (loops, max(least, min(most, round(BUDGET / (loops * once)))))
     samples: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(max(number for _, number in plans.values())):
         for name, (loops, number) in plans.items():
@@ -92,12 +94,14 @@ def timed(runs: Mapping[str, Callable[[], Any]], most: int) -> dict[str, list[fl
 
 
 def seconds(run: Callable[[], Any], loops: int) -> float:
-    """Seconds per call; garbage of earlier samples is collected before the clock starts."""
-    gc.collect()
+    """Seconds per call; what a long run leaves behind is collected before the next one's clock starts."""
     start = time.perf_counter()
     for _ in range(loops):
         run()
-    return (time.perf_counter() - start) / loops
+    passed = time.perf_counter() - start
+    if passed > LONG:
+        gc.collect()
+    return passed / loops
 
 
 def agree(problem: Problem, name: str, result: np.ndarray, expected: np.ndarray | None) -> np.ndarray | None:

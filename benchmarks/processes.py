@@ -78,7 +78,7 @@ PROBLEMS = (
             relative("fasttape warm", "numba, one cached function", 1.25),
             Figure("seconds with empty caches", lambda t: t["fasttape cold"], 8.0),
         ),
-        samples=15,
+        least=12,
     ),
     Problem(
         "memory",

@@ -9,7 +9,9 @@ from fasttape.recording import record_call, scalar_output
 from fasttape.tape import Tape
 
 
-def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: bool = False) -> Callable[..., Any]:
+def value_and_grad(
+    f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: bool = False
+) -> Callable[..., Any]:
     """A function that returns the value of scalar `f` and its gradient by the arguments `argnums`.
 
     With `has_aux`, `f` returns `(value, aux)` and the result is `((value, aux), gradient)`. The gradient of a Python
@@ -21,7 +23,7 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, ha
     (5.0, array([2., 4.]))
     """
 
-    def run(*args, **keywords):
+    def run(*args: Any, **keywords: Any) -> Any:
         recording = record_call(f, args, keywords, argnums, passive=False, has_aux=has_aux)
         scalar_output(recording, "value_and_grad")
         value, gradient = Tape(recording).value_and_grad(*args)
@@ -43,7 +45,7 @@ def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: boo
     2.0
     """
 
-    def run(*args, **keywords):
+    def run(*args: Any, **keywords: Any) -> Any:
         recording = record_call(f, args, keywords, argnums, passive=False, has_aux=has_aux)
         scalar_output(recording, "grad")
         gradient = Tape(recording).grad(*args)
@@ -52,7 +54,9 @@ def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: boo
     return named("grad", f, run)
 
 
-def jvp(f: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...], has_aux: bool = False) -> tuple[Any, ...]:
+def jvp(
+    f: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...], has_aux: bool = False
+) -> tuple[Any, ...]:
     """The value of `f` at `primals` and its derivative along `tangents`, in forward mode.
 
     `tangents` has the structure, shapes and dtypes of `primals`. With `has_aux` the result is (value, tangent, aux).
@@ -71,10 +75,11 @@ def jvp(f: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ..
     return (value, tangent, recording.aux) if has_aux else (value, tangent)
 
 
-def named(transform, f, run):
+def named(transform: str, f: Callable[..., Any], run: Any) -> Callable[..., Any]:
     """The wrapper of a transform under a name that shows both."""
     name = getattr(f, "__name__", type(f).__name__)
     functools.update_wrapper(run, f, assigned=("__module__", "__doc__"), updated=())
     run.__name__ = run.__qualname__ = f"{transform}({name})"
     del run.__wrapped__  # the transform, not the function under it, is what a caller holds
-    return run
+    renamed: Callable[..., Any] = run
+    return renamed

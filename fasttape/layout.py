@@ -6,8 +6,8 @@ instruction keeps in `a` the place of its record in `aux`:
 
     LENGTH SIZE CODE PARAM OPERANDS NDIM  shape[NDIM]  (ACTIVE LIST FIRST strides[NDIM]) per operand  index lists
 
-The iteration space has `shape`; operand k's element at multi-index i is slot `FIRST + i . strides`, or, where LIST >= 0,
-slot `aux[record + LIST + FIRST + i . strides]`. Results fill SIZE consecutive slots in C order.
+The iteration space has `shape`; operand k's element at multi-index i is slot `FIRST + i . strides`, or, where LIST is
+not negative, slot `aux[record + LIST + FIRST + i . strides]`. Results fill SIZE consecutive slots in C order.
 """
 
 import numpy as np

@@ -2,12 +2,15 @@
 
 import linecache
 from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from fasttape import binding, show
 from fasttape.errors import ArgumentError, ReplayError
 from fasttape.execute.interpreter import Workspace
+from fasttape.program import Program
 from fasttape.recorders.dependencies import check
 from fasttape.recording import Recording, outputs_of, record_call, scalar_output
 
@@ -21,43 +24,43 @@ class Tape:
 
     def __init__(self, recording: Recording):
         self._recording = recording
-        self._idle = deque()
+        self._idle: deque[Workspace] = deque()
 
     @property
-    def program(self):
+    def program(self) -> Program:
         """The instructions as flat arrays."""
         return self._recording.program
 
     def __len__(self) -> int:
         """The number of instructions."""
-        return self.program.ops.size
+        return int(self.program.ops.size)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the program; an evaluation adds a value and an adjoint per slot."""
-        return self.program.nbytes
+        return int(self.program.nbytes)
 
     def __str__(self) -> str:
-        return show.listing(self.program, self._recording.signature)
+        return str(show.listing(self.program, self._recording.signature))
 
     def __repr__(self) -> str:
         return f"<Tape of {self._recording.signature.name}: {len(self)} instructions>"
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return Tape, (self._recording._replace(dependencies=()),)  # they live in this process
 
     # ---- evaluation
 
-    def __call__(self, *args):
+    def __call__(self, *args: Any) -> Any:
         """The recorded function at new arguments.
 
         >>> import fasttape as ft
         >>> ft.record(lambda x, y: x * y, 1.0, 1.0)(3.0, 4.0)
         12.0
         """
-        return self._with_workspace(args, lambda w: self._outputs(w))
+        return self._with_workspace(args, self._outputs)
 
-    def value_and_grad(self, *args):
+    def value_and_grad(self, *args: Any) -> tuple[Any, Any]:
         """The value of a scalar function and its gradient by the arguments that the tape differentiates.
 
         >>> import fasttape as ft
@@ -65,9 +68,10 @@ class Tape:
         (12.0, (4.0, 3.0))
         """
         scalar_output(self._recording, "value_and_grad")
-        return self._with_workspace(args, lambda w: (self._outputs(w), self._gradient(w)))
+        value, gradient = self._with_workspace(args, lambda w: (self._outputs(w), self._gradient(w)))
+        return value, gradient
 
-    def grad(self, *args):
+    def grad(self, *args: Any) -> Any:
         """The gradient of a scalar function by the arguments that the tape differentiates.
 
         >>> import fasttape as ft
@@ -75,9 +79,9 @@ class Tape:
         6.0
         """
         scalar_output(self._recording, "grad")
-        return self._with_workspace(args, lambda w: self._gradient(w))
+        return self._with_workspace(args, self._gradient)
 
-    def jvp(self, primals, tangents):
+    def jvp(self, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
         """The value at `primals` and its derivative along `tangents`, tuples of one entry per argument.
 
         >>> import fasttape as ft
@@ -86,13 +90,14 @@ class Tape:
         """
         seed = self._seed(primals, tangents)
 
-        def run(workspace):
+        def run(workspace: Workspace) -> tuple[Any, Any]:
             along = outputs_of(self._recording, workspace.tangent(seed), tangent=True)
             return self._outputs(workspace), along
 
-        return self._with_workspace(primals, run)
+        value, tangent = self._with_workspace(primals, run)
+        return value, tangent
 
-    def trace(self, *args) -> show.Trace:
+    def trace(self, *args: Any) -> show.Trace:
         """The textbook's table at a point: for every variable its operation, primal, local partials and adjoint.
 
         >>> import fasttape as ft
@@ -103,17 +108,19 @@ class Tape:
         """
         scalar_output(self._recording, "trace")
 
-        def run(workspace):
+        def run(workspace: Workspace) -> show.Trace:
             adjoints = workspace.reverse(1.0, keep=True)
-            made = show.trace(self._recording, workspace.values.copy(), adjoints.copy())
-            workspace.adjoints[:] = 0.0
+            made: show.Trace = show.trace(self._recording, workspace.values.copy(), adjoints.copy())
+            adjoints[:] = 0.0
+            workspace.clear()
             return made
 
-        return self._with_workspace(args, run)
+        traced: show.Trace = self._with_workspace(args, run)
+        return traced
 
     # ---- parts of an evaluation
 
-    def _with_workspace(self, args, use):
+    def _with_workspace(self, args: Sequence[Any], use: Callable[[Workspace], Any]) -> Any:
         """Run the tape forward at some arguments and `use` the workspace."""
         check(self._recording.dependencies)
         values = binding.match(self._recording.signature, args)
@@ -130,15 +137,15 @@ class Tape:
         self._idle.append(workspace)
         return made
 
-    def _outputs(self, workspace):
+    def _outputs(self, workspace: Workspace) -> Any:
         return outputs_of(self._recording, workspace.values[self.program.outputs])
 
-    def _gradient(self, workspace):
+    def _gradient(self, workspace: Workspace) -> Any:
         gradient = binding.gradient(self._recording.signature, workspace.reverse(1.0))
         workspace.clear()
         return gradient
 
-    def _seed(self, primals, tangents):
+    def _seed(self, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
         signature = self._recording.signature
         if len(primals) != len(tangents):
             raise ArgumentError(f"jvp needs one tangent per primal, got {len(primals)} and {len(tangents)}")
@@ -147,7 +154,7 @@ class Tape:
         binding.fill(signature, values, seed)
         return seed
 
-    def _guard_error(self, stopped) -> ReplayError:
+    def _guard_error(self, stopped: int) -> ReplayError:
         outcome = bool(self.program.b[stopped])
         site = self.program.site(stopped)
         line = linecache.getline(site.file, site.line).strip()
@@ -158,7 +165,7 @@ class Tape:
         )
 
 
-def record(f, *args, argnums=0) -> Tape:
+def record(f: Callable[..., Any], *args: Any, argnums: int | Sequence[int] = 0) -> Tape:
     """Record a call of `f` as a tape that is replayed at other points.
 
     Every argument that holds floats is an input; `argnums` says which are differentiated. Everything else that the

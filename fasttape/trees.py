@@ -3,12 +3,14 @@
 A structure is None for a single leaf, an int for a tuple of that many leaves, else optree's tree specification.
 """
 
+from typing import Any
+
 import numpy as np
 
 LEAVES = (float, int, np.ndarray, np.generic, complex, str, bytes, type(None))
 
 
-def flatten(tree):
+def flatten(tree: Any) -> tuple[list[Any], Any]:
     """The leaves of a tree and its structure."""
     if isinstance(tree, LEAVES):
         return [tree], None
@@ -22,7 +24,7 @@ def flatten(tree):
     return leaves, structure
 
 
-def is_leaf(x) -> bool:
+def is_leaf(x: Any) -> bool:
     """Whether optree would not look inside x."""
     from fasttape.recorders.array import TracedArray
     from fasttape.recorders.scalar import TracedScalar
@@ -34,7 +36,7 @@ def is_leaf(x) -> bool:
     return optree.tree_is_leaf(x, none_is_leaf=True)
 
 
-def unflatten(structure, leaves):
+def unflatten(structure: Any, leaves: Any) -> Any:
     """The tree of a structure with other leaves; the inverse of `flatten`."""
     if structure is None:
         (leaf,) = leaves

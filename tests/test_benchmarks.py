@@ -11,7 +11,7 @@ QUICK = ("example1", "dense", "regression")
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch):
-    monkeypatch.setattr(harness, "BUDGET", 0.0)
+    monkeypatch.setattr(harness, "BUDGET", 0.0)  # the least number of samples
     monkeypatch.setattr(harness, "SAMPLE", 0.0)
 
 

@@ -105,11 +105,13 @@ REDUCTIONS = {
     np.sum: [(np.sum, x) for x in ALL.values()] + [(lambda x: x.sum(0), T), (lambda x: x.sum(-1), T), (lambda x: np.sum(x, axis=1), T), (lambda x: x.sum((0, 2)), T), (lambda x: x.sum(axis=(2, 0)), T),
               (lambda x: x.sum((0, 1), keepdims=True), T), (lambda x: x.sum(()), M), (lambda x: x.sum(1), EMPTY), (lambda x: x.sum(0), EMPTY), (lambda x: x[:, ::-2].sum(0), M), (lambda x: x.T.sum(0), M), (lambda x: x.T.sum(1), M),
               (lambda x: x[[0, 0, 2]].sum(0), M), (lambda x: np.broadcast_to(x, (3, 5)).sum(0), V), (lambda x: np.broadcast_to(x, (3, 5)).sum(1), V), (lambda x: x.sum(0, keepdims=True), POINT.reshape(1, 1)), (lambda x: np.sum(x, initial=2.0), V),
-              (lambda x: np.add.reduce(x), M), (lambda x: np.add.reduce(x, axis=None), M), (lambda x: np.add.reduce(x, 1, keepdims=True), M), (lambda x: x[1:, 2:].sum(axis=0), M), (lambda x: np.sum([x, x]), V), (lambda s: np.sum(s), 0.5),
+              (lambda x: np.add.reduce(x), M), (lambda x: np.add.reduce(x, axis=None), M), (lambda x: np.add.reduce(x, 1, keepdims=True), M), (lambda x: x[1:, 2:].sum(axis=0), M), (lambda s: np.sum(s), 0.5),
               (lambda x: np.sum(x, where=True), V), (lambda x: sum(x), V), (lambda x: x.transpose(1, 2, 0).sum((0, 1)), T), (lambda x: x[::-1].sum(-1), T)],
     np.prod: [(np.prod, x) for x in ALL.values()] + [(lambda x: x.prod(-1), T), (lambda x: x.prod((0, 2), keepdims=True), T), (lambda x: np.multiply.reduce(x), M), (lambda x: x.T.prod(0), M), (lambda x: x[:, 1::2].prod(1), M), (lambda x: x.prod(0), EMPTY), (lambda x: np.prod(x, initial=3.0), V)],
-    np.max: [(np.max, M), (np.max, POINT), (np.amax, V), (lambda x: x.max(-1), T), (lambda x: x.max((0, 2), keepdims=True), T), (lambda x: np.maximum.reduce(x), M), (lambda x: np.max(x, initial=1.0), V), (lambda x: x.max(0), EMPTY.T), (lambda x: x.T.max(1), M)],
-    np.min: [(np.min, M), (np.min, ONE), (np.amin, V), (lambda x: x.min(0), T), (lambda x: x.min(1, keepdims=True), M), (lambda x: np.minimum.reduce(x, axis=-1), M), (lambda x: x[::-1].min(0), M), (lambda x: np.min(x, initial=1.0), EMPTY)],
+    np.max: [(np.max, M), (np.max, POINT), (lambda x: x.max(-1), T), (lambda x: x.max((0, 2), keepdims=True), T), (lambda x: np.maximum.reduce(x), M), (lambda x: np.max(x, initial=1.0), V), (lambda x: x.max(0), EMPTY.T), (lambda x: x.T.max(1), M)],
+    np.min: [(np.min, M), (np.min, ONE), (lambda x: x.min(0), T), (lambda x: x.min(1, keepdims=True), M), (lambda x: np.minimum.reduce(x, axis=-1), M), (lambda x: x[::-1].min(0), M), (lambda x: np.min(x, initial=1.0), EMPTY)],
+    np.amax: [(np.amax, V)],
+    np.amin: [(lambda x: np.amin(x, axis=1), M)],
     np.mean: [(np.mean, M), (np.mean, POINT), (lambda x: x.mean(-1), T), (lambda x: x.mean((0, 1), keepdims=True), T), (lambda x: x.mean(axis=0), M), (lambda x: x.mean(0), EMPTY.T)],
     np.var: [(np.var, M), (lambda x: x.var(0), M), (lambda x: x.var(1, ddof=1), M), (lambda x: x.var((0, 2), keepdims=True), T), (lambda x: np.var(x, correction=1), V)],
     np.std: [(np.std, M), (lambda x: x.std(0, keepdims=True), M), (lambda x: np.std(x, -1, ddof=1), T)],
@@ -137,7 +139,9 @@ VARIOUS = {
     np.where: [(lambda x, y: np.where(x > 1.0, x * y, y), V, W), (lambda x: np.where(MASK, x, 0.0), V), (lambda x: np.where(MASK, 1, x), V), (lambda x, y: np.where(x > y, x, y), COLUMN, ROW), (lambda x: np.where(x, x, 2.0), M),
                (lambda x, s: np.where(s > 0.0, x, -x), V, 0.5), (lambda x: np.where(x > 1.0, x, [1, 2, 3, 4]), M), (lambda x: np.where(x > 1.0, x > 1.5, x < 0.5), M), (lambda x: np.where(x > 0.0, x, 1.0), EMPTY), (lambda x: np.where(x > 0.0, x, 1.0), POINT)],
     np.clip: [(lambda x: np.clip(x, 0.5, 1.5), M), (lambda x: x.clip(0.9), V), (lambda x: x.clip(max=0.9), V), (lambda x, y: np.clip(x, 0.1, y), V, W), (lambda x: np.clip(x, None, 1.0), M), (lambda y: np.clip(V, y, 3.0), W), (lambda x: np.clip(x, min=0.7, max=1), V)],
-    np.diff: [(np.diff, V), (lambda x: np.diff(x, 2), V), (lambda x: np.diff(x, axis=0), M), (lambda x: np.diff(x, n=0), V), (lambda x: np.diff(x, prepend=1.0), V)],
+    np.round: [(lambda x: x * np.round(x), V), (lambda x: x - x.round(), M)],
+    np.around: [(np.around, V)],
+    np.diff: [(np.diff, V), (lambda x: np.diff(x, 2), V), (lambda x: np.diff(x, axis=0), M), (lambda x: np.diff(x, n=0), V), (lambda x: np.diff(x, prepend=1.0), V), (lambda x: np.diff(x, append=x[:, :1]), M)],
 }
 # fmt: on
 TABLES = SHAPES | REDUCTIONS | PRODUCTS | VARIOUS

@@ -58,9 +58,7 @@ def test_an_operand_must_stand_before_its_result(scalar_program):
         verify(broken(scalar_program, "a", 0, scalar_program.first_result))
 
 
-@pytest.mark.parametrize(
-    "field", [LENGTH, SIZE, CODE, OPERANDS, NDIM, SHAPE, "first", "list", "stride"]
-)
+@pytest.mark.parametrize("field", [LENGTH, SIZE, CODE, OPERANDS, NDIM, SHAPE, "first", "list", "stride"])
 @pytest.mark.parametrize("value", [-7, 10**12])
 def test_side_records(array_program, field, value):
     record = int(array_program.a[0])

@@ -15,6 +15,7 @@ from numba.extending import get_cython_function_address, intrinsic
 from fasttape.compiler.jit import kernel
 from fasttape.layout import BLAS
 
+
 @functools.cache
 def addresses(dtype) -> list[int]:
     """The addresses of BLAS gemm and gemv for a dtype."""
@@ -33,7 +34,6 @@ def _call(typingctx, address, flags, sizes, scalars, arrays, offsets, operands):
 
     def emit(context, builder, signature, args):
         word = ir.IntType(32)
-        real = context.get_value_type(signature.args[3].dtype)
         items = {
             "c": [builder.trunc(v, ir.IntType(8)) for v in cgutils.unpack_tuple(builder, args[1])],
             "i": [builder.trunc(v, word) for v in cgutils.unpack_tuple(builder, args[2])],
@@ -73,7 +73,15 @@ def _gemm(entries, m, n, k, x, x0, xr, xc, y, y0, yr, yc, out, o0, oc, beta):
     ldx = _leading(xc, m) if xr == 1 else _leading(xr, k)
     ldy = _leading(yc, k) if yr == 1 else _leading(yr, n)
     one = out.dtype.type(1.0)
-    _call(entries[BLAS * 256], flags, (m, n, k, ldx, ldy, _leading(oc, m)), (one, out.dtype.type(beta)), (x, y, out), (x0, y0, o0), "cciiispipispi")
+    _call(
+        entries[BLAS * 256],
+        flags,
+        (m, n, k, ldx, ldy, _leading(oc, m)),
+        (one, out.dtype.type(beta)),
+        (x, y, out),
+        (x0, y0, o0),
+        "cciiispipispi",
+    )
 
 
 @kernel
@@ -84,7 +92,15 @@ def _gemv(entries, m, k, x, x0, xr, xc, y, y0, ys, out, o0, os, beta):
         rows, columns, flag, ld = m, k, N, _leading(xc, m)
     else:
         rows, columns, flag, ld = k, m, T, _leading(xr, k)
-    _call(entries[BLAS * 256 + 1], (flag,), (rows, columns, ld, ys, os), (one, out.dtype.type(beta)), (x, y, out), (x0, y0, o0), "ciispipispi")
+    _call(
+        entries[BLAS * 256 + 1],
+        (flag,),
+        (rows, columns, ld, ys, os),
+        (one, out.dtype.type(beta)),
+        (x, y, out),
+        (x0, y0, o0),
+        "ciispipispi",
+    )
 
 
 @kernel

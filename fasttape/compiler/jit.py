@@ -76,7 +76,7 @@ def digest() -> str:
 
 
 def quiet(function):
-    """Run `function` without NumPy's floating-point warnings: the Python twins compute with IEEE numbers, as LLVM does."""
+    """Run `function` without NumPy's floating-point warnings: the Python twins are to compute as LLVM does."""
     if not numba.config.DISABLE_JIT:
         return function
 

@@ -1,3 +1,3 @@
-"""The functions that run structural instructions, by kind of sweep and opcode; `execute.arrays` enters them."""
+"""The functions that run structural instructions, by kind of sweep and opcode; `execute.entries` fills them in."""
 
 STRUCTURAL = {}

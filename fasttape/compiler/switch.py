@@ -68,7 +68,7 @@ class Emitter:
         builder.position_at_end(done)
 
     def call(self, rule, operands):
-        """Call a rule on operands of the tape's dtype and, for parameters, of int64; results are of the tape's dtype."""
+        """Call a rule on operands of the tape's dtype (parameters: int64); results are of the tape's dtype."""
         argtypes = [types.int64 if v.type == WORD else self.dtype for v in operands]
         value, returned = self.run(kernel_of(rule), argtypes, operands)
         if not isinstance(returned, types.BaseTuple):
@@ -224,7 +224,7 @@ def lanes_forward(typingctx, opcode, parameter, size, x, x0, y, y0, z, z0, out, 
 
 
 @intrinsic(prefer_literal=True)
-def lanes_partials(typingctx, opcode, parameter, size, x, x0, y, y0, z, z0, r, r0, w, w0, cx, x1, cy, y1, cz, z1, entries):
-    operands = (x, x0, y, y0, z, z0, r, r0, w, w0, cx, x1, cy, y1, cz, z1)
+def lanes_partials(typingctx, opcode, parameter, size, x, x0, y, y0, z, z0, r, r0, w, w0, cx, i, cy, j, cz, k, entries):
+    operands = (x, x0, y, y0, z, z0, r, r0, w, w0, cx, i, cy, j, cz, k)
     signature = types.void(opcode, types.int64, types.int64, *operands, entries)
     return signature, lanes(LANES_PARTIALS, emit_lanes_partials)

@@ -4,7 +4,6 @@ import numpy as np
 
 from fasttape.compiler.jit import kernel, sweep
 from fasttape.execute.blocks import operand, points, run
-from fasttape.program import Program
 from fasttape.layout import (
     A_IS_SLOT,
     ACTIVE,
@@ -17,11 +16,12 @@ from fasttape.layout import (
     SIZE,
     TERNARY,
 )
+from fasttape.program import Program
 
 
 @kernel
 def touches(aux, p, q, active):
-    """Whether operand q reads an active slot. One that is not a list reads one run, which is active or not as a whole."""
+    """Whether operand q reads an active slot; one that is not a list reads a run, active or not as a whole."""
     if aux[q + LIST] == REGULAR:
         return active[aux[q + FIRST]]
     for i in range(points(aux, p)):
@@ -34,7 +34,7 @@ def touches(aux, p, q, active):
 @sweep
 def activity(digest):
     def activity(ops, a, b, aux, active, slot, a_is_slot, b_is_slot, ternary):
-        digest  # noqa: B018
+        digest
         for i in range(ops.size):
             op, p = ops[i], np.int64(a[i])
             if op < FIRST_STRUCTURAL:

@@ -13,7 +13,8 @@ from fasttape import ops
 from fasttape.compiler.blas import addresses
 from fasttape.compiler.dispatch import lanes_forward, lanes_partials, step_forward, step_reverse, step_tangent
 from fasttape.compiler.jit import entry
-from fasttape.execute import arrays  # noqa: F401 - enters the structural opcodes
+from fasttape.compiler.structural import STRUCTURAL
+from fasttape.execute.arrays import STEPS
 from fasttape.execute.blocks import BLOCK, BUFFERS
 from fasttape.layout import (
     BLAS,
@@ -32,6 +33,7 @@ from fasttape.layout import (
     TANGENT,
 )
 
+STRUCTURAL.update(STEPS)
 ALL = 1 << 40  # the length of arrays that come as pointers; a program that verifies stays inside its memory
 HELD = [ops.INLINE in op.traits for op in ops.OPS] + [False] * (256 - len(ops.OPS))  # by opcode: the sweeps' own code
 HELD[CONST] = HELD[GUARD] = True
@@ -39,7 +41,7 @@ HELD[CONST] = HELD[GUARD] = True
 
 def forward_entry(digest, opcode):
     def forward(values, others, slot, a, b, aux, scratch, entries):
-        digest  # noqa: B018
+        digest
         v, w, x = carray(values, ALL), carray(others, ALL), carray(aux, ALL)
         step_forward(opcode, v, w, slot, a, b, x, carray(scratch, BUFFERS * BLOCK), carray(entries, ENTRIES))
 
@@ -48,7 +50,7 @@ def forward_entry(digest, opcode):
 
 def reverse_entry(digest, opcode):
     def reverse(values, others, slot, a, b, aux, scratch, entries):
-        digest  # noqa: B018
+        digest
         v, w, x = carray(values, ALL), carray(others, ALL), carray(aux, ALL)
         step_reverse(opcode, v, w, slot, a, b, x, carray(scratch, BUFFERS * BLOCK), carray(entries, ENTRIES))
 
@@ -57,7 +59,7 @@ def reverse_entry(digest, opcode):
 
 def tangent_entry(digest, opcode):
     def tangent(values, others, slot, a, b, aux, scratch, entries):
-        digest  # noqa: B018
+        digest
         v, w, x = carray(values, ALL), carray(others, ALL), carray(aux, ALL)
         step_tangent(opcode, v, w, slot, a, b, x, carray(scratch, BUFFERS * BLOCK), carray(entries, ENTRIES))
 
@@ -66,7 +68,7 @@ def tangent_entry(digest, opcode):
 
 def lanes_forward_entry(digest, opcode):
     def lanes(parameter, size, x, y, z, out):
-        digest  # noqa: B018
+        digest
         x, y, z, out = carray(x, ALL), carray(y, ALL), carray(z, ALL), carray(out, ALL)
         lanes_forward(opcode, parameter, size, x, 0, y, 0, z, 0, out, 0, x)
 
@@ -75,7 +77,7 @@ def lanes_forward_entry(digest, opcode):
 
 def lanes_partials_entry(digest, opcode):
     def lanes(parameter, size, x, y, z, r, w, cx, cy, cz):
-        digest  # noqa: B018
+        digest
         x, y, z, r, w = carray(x, ALL), carray(y, ALL), carray(z, ALL), carray(r, ALL), carray(w, ALL)
         cx, cy, cz = carray(cx, ALL), carray(cy, ALL), carray(cz, ALL)
         lanes_partials(opcode, parameter, size, x, 0, y, 0, z, 0, r, 0, w, 0, cx, 0, cy, 0, cz, 0, x)

@@ -1,5 +1,7 @@
 """Machine: the interpreter with its scratch memory; Workspace: the numbers of one evaluation of a program."""
 
+import threading
+
 import numpy as np
 
 from fasttape.compiler.jit import quiet
@@ -8,6 +10,7 @@ from fasttape.execute.blocks import BLOCK, BUFFERS
 from fasttape.execute.entries import link
 from fasttape.layout import FIRST_STRUCTURAL, FORWARD, REVERSE, TANGENT
 from fasttape.program import Program
+
 
 class Machine:
     """Runs the sweeps over instructions `first` .. `last` of some columns, with scratch memory of its own."""
@@ -29,20 +32,52 @@ class Machine:
         sweep.tangent.now(*columns, values, tangents, first, last, slot, self.scratch, entries)
 
 
+class Pool(threading.local):
+    """Memory of finished evaluations, kept by each thread: a tape that runs once does not pay for new pages."""
+
+    KEPT = 2
+    LARGEST = 1 << 23  # numbers in one piece
+
+    def __init__(self):
+        self.free = []
+
+    def take(self, slots, dtype) -> np.ndarray:
+        """At least `slots` numbers: zeros if new, else as they were given."""
+        for k, memory in enumerate(self.free):
+            if memory.dtype == dtype and memory.size >= slots:
+                return self.free.pop(k)
+        return np.zeros(slots, dtype)
+
+    def give(self, memory):
+        """Keep some memory for the next one that asks."""
+        if memory.size <= self.LARGEST:
+            self.free = [memory, *self.free][: self.KEPT]
+
+
+ANY, ZEROS = Pool(), Pool()
+
+
 class Workspace:
     """Values, adjoints and tangents of one evaluation; adjoints are all zero between evaluations."""
+
+    adjoints = tangents = None
+    clean = True
 
     def __init__(self, program: Program):
         self.program = program
         self.machine = Machine(program.dtype)
-        self.values = np.empty(program.slots, program.dtype)
+        self.values = ANY.take(program.slots, program.dtype)
         self.values[0] = 0.0
         self.values[1 + program.inputs : program.first_result] = program.constants
-        self.adjoints = self.tangents = None
         self.entries = {}
         # Scalar instructions add to any operand, array instructions to active ones only.
-        scalars = (program.ops < FIRST_STRUCTURAL).any() or program.outputs.min(initial=program.slots) < program.first_result
-        self.touched = ((0, program.first_result),) if scalars else program.differentiated
+        any_slot = (program.ops < FIRST_STRUCTURAL).any() or (program.outputs < program.first_result).any()
+        self.touched = ((0, program.first_result),) if any_slot else program.differentiated
+
+    def __del__(self):
+        ANY.give(self.values)
+        if self.adjoints is not None and self.clean:
+            ZEROS.give(self.adjoints)
 
     @property
     def inputs(self) -> np.ndarray:
@@ -67,7 +102,8 @@ class Workspace:
         """
         p = self.program
         if self.adjoints is None:
-            self.adjoints = np.zeros(p.slots, p.dtype)
+            self.adjoints = ZEROS.take(p.slots, p.dtype)
+        self.clean = False
         np.add.at(self.adjoints, p.outputs, seed)
         self.machine.reverse(p.columns, self.values, self.adjoints, 0, p.ops.size, p.slots, keep, self.linked(REVERSE))
         return self.adjoints
@@ -76,6 +112,7 @@ class Workspace:
         """Set the adjoints that `reverse` left in front of the results to zero."""
         for start, stop in self.touched:
             self.adjoints[start:stop] = 0.0
+        self.clean = True
 
     def tangent(self, seed) -> np.ndarray:
         """The tangents of the outputs for tangents `seed` of the inputs."""

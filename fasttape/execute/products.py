@@ -1,5 +1,7 @@
 """GEMM: batches of matrix products through BLAS; floating-point exceptions follow IEEE, zeros do not absorb."""
 
+import numpy as np
+
 from fasttape.compiler.blas import multiply_add
 from fasttape.compiler.jit import kernel
 from fasttape.execute.blocks import operand
@@ -31,10 +33,11 @@ def matrix(aux, p, q, number, row, column):
 @kernel
 def gemm_forward(values, others, slot, p, b, aux, scratch, entries):
     m, n, k, batch = sizes(aux, p)
+    first = np.int64(slot)
     for i in range(batch):
         x, xr, xc = matrix(aux, p, operand(aux, p, 0), i, 0, 2)
         y, yr, yc = matrix(aux, p, operand(aux, p, 1), i, 2, 1)
-        multiply_add(entries, m, n, k, values, x, xr, xc, values, y, yr, yc, values, slot + i * m * n, n, 1, 0.0)
+        multiply_add(entries, m, n, k, values, x, xr, xc, values, y, yr, yc, values, first + i * m * n, n, 1, 0.0)
 
 
 @kernel
@@ -44,7 +47,7 @@ def gemm_reverse(values, adjoints, slot, p, b, aux, scratch, entries):
     for i in range(batch):
         x, xr, xc = matrix(aux, p, p0, i, 0, 2)
         y, yr, yc = matrix(aux, p, p1, i, 2, 1)
-        w = slot + i * m * n
+        w = np.int64(slot) + i * m * n
         if aux[p0 + ACTIVE]:
             multiply_add(entries, m, k, n, adjoints, w, n, 1, values, y, yc, yr, adjoints, x, xr, xc, 1.0)
         if aux[p1 + ACTIVE]:
@@ -57,6 +60,6 @@ def gemm_tangent(values, tangents, slot, p, b, aux, scratch, entries):
     for i in range(batch):
         x, xr, xc = matrix(aux, p, operand(aux, p, 0), i, 0, 2)
         y, yr, yc = matrix(aux, p, operand(aux, p, 1), i, 2, 1)
-        t = slot + i * m * n
+        t = np.int64(slot) + i * m * n
         multiply_add(entries, m, n, k, tangents, x, xr, xc, values, y, yr, yc, tangents, t, n, 1, 0.0)
         multiply_add(entries, m, n, k, values, x, xr, xc, tangents, y, yr, yc, tangents, t, n, 1, 1.0)

@@ -21,7 +21,7 @@ def results(op, aux, p):
 @sweep
 def forward(digest):
     def forward(ops, a, b, aux, values, first, last, slot, scratch, entries):
-        digest  # noqa: B018 - a closure value must be named for Numba's cache to see it
+        digest  # a closure value must be named for Numba's cache to see it
         slot = np.uint64(slot)
         for k in range(first, last):
             i = np.uint64(k)
@@ -40,7 +40,7 @@ def forward(digest):
 @sweep
 def reverse(digest):
     def reverse(ops, a, b, aux, values, adjoints, first, last, slot, keep, scratch, entries):
-        digest  # noqa: B018
+        digest
         slot = np.uint64(slot)
         for k in range(last - first):
             i = np.uint64(last - 1 - k)
@@ -63,7 +63,7 @@ def reverse(digest):
 @sweep
 def tangent(digest):
     def tangent(ops, a, b, aux, values, tangents, first, last, slot, scratch, entries):
-        digest  # noqa: B018
+        digest
         slot = np.uint64(slot)
         for k in range(first, last):
             i = np.uint64(k)

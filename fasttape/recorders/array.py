@@ -41,13 +41,17 @@ class Root:
         """The slots of the elements that a geometry names."""
         return geometry + np.uint32(self.first) if self.table is None else self.table[geometry]
 
+    def tabulate(self) -> np.ndarray:
+        """The table of slots, made where there is none yet."""
+        if self.table is None:
+            self.table = self.numbers + np.uint32(self.first)
+        return self.table
+
     def assign(self, geometry, slots):
         """Let the elements that a geometry names live in other slots."""
         if self.argument:
             raise MutationError("assignment into an argument of the recorded function; assign into x.copy()")
-        if self.table is None:
-            self.table = self.numbers + np.uint32(self.first)
-        self.table[geometry] = slots
+        self.tabulate()[geometry] = slots
 
 
 class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
@@ -82,8 +86,19 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     size = property(lambda self: self.geometry.size)
     dtype = property(lambda self: np.dtype(bool) if self.boolean else self.root.builder.dtype)
     T = property(lambda self: self.transpose())
+    mT = property(lambda self: np.matrix_transpose(self))  # noqa: N815 - NumPy's name
     real = property(lambda self: self)
-    flat = property(lambda self: iter(self.ravel()))
+    imag = property(lambda self: np.imag(self))
+    itemsize = property(lambda self: self.dtype.itemsize)
+    nbytes = property(lambda self: self.size * self.dtype.itemsize)
+
+    @property
+    def flat(self):
+        """All elements in C order under the same root, so that assigning to them assigns to this array."""
+        positions = self.geometry.reshape(-1)
+        if positions.size and not np.may_share_memory(positions, self.root.numbers):
+            self.root.tabulate()  # positions of their own can only be looked up in a table
+        return TracedArray(self.root, positions, boolean=self.boolean)
 
     @property
     def slots(self) -> np.ndarray:
@@ -104,7 +119,20 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __iter__(self):
         return (self[i] for i in range(len(self)))
 
+    def __getattr__(self, name):
+        if hasattr(np.ndarray, name) and not name.startswith("__"):
+            raise UnsupportedError(f"numpy.ndarray.{name} of a traced array cannot be recorded")
+        raise AttributeError(f"a traced array has no attribute {name!r}", name=name, obj=self)
+
+    def __copy__(self):
+        return self.copy()
+
+    def __deepcopy__(self, memo):
+        return self.copy()
+
     def __bool__(self):
+        if self.size != 1:
+            raise ValueError("the truth value of an array with more than one element is ambiguous; use x.any() or x.all()")
         return bool(self.item())
 
     def __int__(self):
@@ -113,13 +141,18 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __float__(self):
         raise ConversionError("float() of a traced value would lose its derivative; use the value as it is")
 
+    def __complex__(self):
+        raise ConversionError("complex() of a traced value would lose its derivative; complex numbers are not recorded")
+
     def __array__(self, dtype=None, copy=None):
-        raise ConversionError("a traced array was turned into a plain one, which would lose its derivative; "
-                              "call a NumPy function that can be recorded, with the array as its argument")  # fmt: skip
+        raise ConversionError(
+            "a traced value was turned into a plain array, or written into one, which would lose its derivative; call a "
+            "NumPy function that can be recorded, with the value as its argument, and join values by np.stack"
+        )
 
     # ---- indexing and assignment
 
-    def view(self, geometry):
+    def through(self, geometry):
         """The same root seen through another geometry; a geometry with memory of its own becomes a root of its own."""
         if not isinstance(geometry, np.ndarray):
             return traced(self.builder, int(self.root.slots(geometry)))
@@ -128,14 +161,17 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         return TracedArray.listed(self.builder, self.root.slots(geometry), boolean=self.boolean)
 
     def __getitem__(self, key):
-        return self.view(self.geometry[plain_index(key)])
+        return self.through(self.geometry[plain_index(key)])
 
     def __setitem__(self, key, value):
         at = self.geometry[plain_index(key)]
         shape = at.shape if isinstance(at, np.ndarray) else ()
         if self.writes_twice():
             raise MutationError("assignment into a broadcast view, whose elements share memory; assign into x.copy()")
-        slots = as_traced(self.builder, value).slots
+        value = as_traced(self.builder, value)
+        if self.boolean and not value.boolean:
+            value = as_traced(self.builder, value != 0.0)
+        slots = value.slots
         if slots.ndim > len(shape):
             slots = slots.reshape(slots.shape[slots.ndim - len(shape) :]) if slots.size <= at.size else slots
         self.root.assign(at, np.broadcast_to(slots, shape))
@@ -160,10 +196,28 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
             return TracedArray.run(self.builder, first, self.shape, boolean=self.boolean)
         return TracedArray.listed(self.builder, self.slots, boolean=self.boolean)
 
+    def view(self, *args, **kwargs):
+        if args or kwargs:
+            raise UnsupportedError("numpy.ndarray.view of a traced array as another type cannot be recorded")
+        return TracedArray(self.root, self.geometry, boolean=self.boolean)
+
     def astype(self, dtype, **kwargs):
-        if np.dtype(dtype) != self.dtype:
-            raise UnsupportedError(f"astype({np.dtype(dtype).name}) of a traced {self.dtype} array cannot be recorded")
-        return self.copy()
+        wanted = np.dtype(dtype)
+        if wanted == bool and not self.boolean:
+            return as_traced(self.builder, self != 0.0)
+        if wanted not in (self.dtype, self.builder.dtype):
+            raise UnsupportedError(f"astype({wanted.name}) of a traced {self.dtype} array cannot be recorded")
+        made = self.copy()
+        made.boolean = wanted == bool
+        return made
+
+    def tolist(self):
+        return self.item() if self.ndim == 0 else [x.tolist() if isinstance(x, TracedArray) else x for x in self]
+
+    def conjugate(self):
+        return self
+
+    conj = conjugate
 
     def reshape(self, *shape, **kwargs):
         return np.reshape(self, shape[0] if len(shape) == 1 else shape, **kwargs)
@@ -173,6 +227,9 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def flatten(self, order="C"):
         return self.ravel(order).copy()
+
+    def compress(self, condition, axis=None, out=None):
+        return np.compress(condition, self, axis=axis, out=out)
 
     def fill(self, value):
         self[...] = value
@@ -199,12 +256,11 @@ def _method(name):
 
 
 METHODS = "sum mean prod max min std var dot ravel squeeze swapaxes repeat take diagonal trace clip round all any"
-METHODS += " argmax argmin sort argsort cumsum cumprod compress searchsorted nonzero ptp choose partition"
+METHODS += " argmax argmin sort argsort cumsum cumprod searchsorted nonzero ptp choose partition"
 for _name in METHODS.split():
     setattr(TracedArray, _name, _method(_name))
-for _owner in (TracedScalar,):
-    _owner.__array_ufunc__ = TracedArray.__array_ufunc__
-    _owner.__array_function__ = TracedArray.__array_function__
+for _name in ("__array_ufunc__", "__array_function__", "__array__"):
+    setattr(TracedScalar, _name, vars(TracedArray)[_name])
 
 
 def plain_index(key):
@@ -212,7 +268,7 @@ def plain_index(key):
     for part in key if isinstance(key, tuple) else (key,):
         if isinstance(part, TracedArray) and part.boolean:
             raise UnsupportedError("a mask that depends on traced values cannot index; use np.where(mask, x, y)")
-        if isinstance(part, TracedScalar | TracedArray):
+        if any_traced(part):
             raise UnsupportedError("a traced value cannot be an index; int(x) makes one, which the tape then holds to")
     return key
 

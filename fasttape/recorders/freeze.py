@@ -33,8 +33,9 @@ def freeze(builder, outputs: np.ndarray, differentiated) -> Program:
         ops, a, b = ops[kept], a[kept], b[kept]
         for column, is_slot in ((a, A_IS_SLOT[ops]), (b, B_IS_SLOT[ops])):
             column[is_slot] = renumber(column[is_slot])
-        for start, stop in builder.references:
-            aux[start:stop] = renumber(aux[start:stop])
+        if builder.references:
+            places = np.concatenate([np.arange(start, stop) for start, stop in builder.references])
+            aux[places] = renumber(aux[places])
         outputs = renumber(outputs)
     builder.close()
     sites = tuple(site(code, place) for _, code, place in builder.sites.values())
@@ -49,9 +50,12 @@ def constants_first(builder, slots):
     starts = np.array([at for at, _ in builder.runs])
     sizes = np.array([np.size(x) for _, x in builder.runs])
     stops = np.cumsum(sizes)
-    constants = np.empty(stops[-1], builder.dtype)
-    for stop, size, (_, x) in zip(stops.tolist(), sizes.tolist(), builder.runs, strict=True):
-        constants[stop - size : stop] = x
+    if len(builder.runs) == 1:
+        constants = np.atleast_1d(builder.dtype.type(builder.runs[0][1]))
+    else:
+        constants = np.empty(stops[-1], builder.dtype)
+        for stop, size, (_, x) in zip(stops.tolist(), sizes.tolist(), builder.runs, strict=True):
+            constants[stop - size : stop] = x
     first = 1 + builder.size
 
     def renumber(old):

@@ -1,22 +1,31 @@
 """Array instructions from traced arrays: geometry becomes the side record that `layout` describes."""
 
+import math
+
 import numpy as np
 
 from fasttape import ops
+from fasttape.errors import UnsupportedError
 from fasttape.layout import ELEMENTWISE, FIRST, GEMM, REDUCE, REGULAR, SHAPE, STRIDES
 from fasttape.recorders.array import TracedArray
 from fasttape.recorders.scalar import TracedScalar, append, traced
 
 ITEM = np.dtype(np.uint32).itemsize  # of a geometry
-ADD, POSITIVE = ops.CODE["add"], ops.CODE["positive"]
+ADD, POSITIVE, SELECT = (ops.CODE[name] for name in ("add", "positive", "select"))
+# What NumPy makes of arithmetic between truth values; other rows refuse them.
+OF_TRUTHS = {ops.CODE[x]: ops.CODE[y] for x, y in (
+    ("add", "logical_or"), ("mul", "logical_and"), ("maximum", "logical_or"), ("minimum", "logical_and"),
+)}  # fmt: skip
+KEEPS_TRUTH = {POSITIVE, SELECT, *OF_TRUTHS.values()}
 
 
 def describe(x: TracedArray, geometry):
     """First slot and strides of a geometry of x; where its root has a table, first index into a list, and the list."""
     strides = [stride // ITEM for stride in geometry.strides]
+    if geometry.size == 0:
+        return 0, strides, None
     if x.root.table is None:
-        offset = (geometry.ctypes.data - x.root.numbers.ctypes.data) // ITEM if geometry.size else 0
-        return x.root.first + offset, strides, None
+        return x.root.first + int(geometry.item(0)), strides, None
     distinct = geometry[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in strides)]
     listed = np.ascontiguousarray(x.root.table[distinct])
     dense = [stride // ITEM * (n > 1) for stride, n in zip(listed.strides, listed.shape, strict=True)]
@@ -69,13 +78,27 @@ def record(builder, structural, opcode, shape, operands, size, parameter=0, *, m
 def elementwise(builder, opcode, operands, parameter=0):
     """Record a row over broadcast operands: a scalar instruction where the result is a scalar, else one for all."""
     shape = np.broadcast_shapes(*(x.shape for x in operands))
+    boolean = ops.PREDICATE in ops.OPS[opcode].traits
+    if not boolean and all(x.boolean for x in operands):
+        opcode, boolean = among_truths(opcode), True
     if shape == ():
         return scalar(builder, opcode, [int(x.slots) for x in operands], parameter)
-    boolean = ops.PREDICATE in ops.OPS[opcode].traits or (opcode == POSITIVE and operands[0].boolean)
-    size = int(np.prod(shape, dtype=np.int64))
+    if opcode == SELECT:
+        boolean = operands[1].boolean and operands[2].boolean
+    size = math.prod(shape)
+    if size == 0:
+        return TracedArray.run(builder, 0, shape, boolean=boolean)
     seen = [(x, np.broadcast_to(x.geometry, shape)) for x in operands]
     first = record(builder, ELEMENTWISE, opcode, shape, seen, size, parameter)
     return TracedArray.run(builder, first, shape, boolean=boolean)
+
+
+def among_truths(opcode) -> int:
+    """The row that NumPy applies where all operands are truth values."""
+    if opcode not in OF_TRUTHS and opcode not in (POSITIVE, SELECT):
+        name = ops.OPS[opcode].name
+        raise UnsupportedError(f"{name} of truth values cannot be recorded; write np.where(mask, 1.0, 0.0) for the mask")
+    return OF_TRUTHS.get(opcode, opcode)
 
 
 def scalar(builder, opcode, slots, parameter=0) -> TracedScalar:
@@ -88,18 +111,20 @@ def scalar(builder, opcode, slots, parameter=0) -> TracedScalar:
     return append(builder, opcode, *slots)
 
 
-def reduce(x: TracedArray, opcode, axes, *, keepdims=False):
-    """Record a row folded over some axes."""
+def reduce(x: TracedArray, opcode, axes, start: TracedArray, *, keepdims=False):
+    """Record a row folded over some axes; `start` is the result over no elements."""
     kept = [d for d in range(x.ndim) if d not in axes]
     lead = x.geometry.transpose(kept + list(axes))
     shape = tuple(x.shape[d] for d in kept)
-    size = int(np.prod(shape, dtype=np.int64))
+    size = math.prod(shape)
+    if keepdims:
+        shape = tuple(1 if d in axes else n for d, n in enumerate(x.shape))
+    if x.size == 0:
+        return np.broadcast_to(start, shape).copy() if shape else start.item()
     columns = bool(opcode == ADD and kept and axes and 0 < abs(lead.strides[len(kept) - 1]) < abs(lead.strides[-1]))
     if columns:
         lead = x.geometry.transpose(list(axes) + kept)
     first = record(x.builder, REDUCE, opcode, lead.shape, [(x, lead)], size, int(columns))
-    if keepdims:
-        shape = tuple(1 if d in axes else n for d, n in enumerate(x.shape))
     return TracedArray.run(x.builder, first, shape) if shape else traced(x.builder, first)
 
 
@@ -135,7 +160,9 @@ def gemm(x: TracedArray, y: TracedArray) -> TracedArray:
     batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
     (m, k), n = x.shape[-2:], y.shape[-1]
     shape = (*batch, m, n, k)
-    size = int(np.prod((*batch, m, n), dtype=np.int64))
+    size = math.prod((*batch, m, n))
+    if size * k == 0:
+        return TracedArray.run(x.builder, x.builder.constants(np.zeros(size)), (*batch, m, n))
     seen = []
     for operand, order in ((x, (0, None, 1)), (y, (None, 1, 0))):
         two = matrix_strides(operand)

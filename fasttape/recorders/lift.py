@@ -21,6 +21,7 @@ FOREIGN = sys.stdlib_module_names | {"numpy", "scipy", "numba", "fasttape", "opt
 RECORDED = {"math", "numpy", "scipy", "scipy.special"}  # modules with functions that need a stand-in
 DATA = {int, float, bool, str, bytes, complex, type(None), np.ndarray, np.float64, np.float32}
 CODE = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.MethodType, type)
+FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, functools.partial)
 UNTOUCHED = ("__new__", "__getattribute__", "__init_subclass__", "__class_getitem__")
 
 
@@ -29,6 +30,11 @@ def foreign(module) -> bool:
     if module is None or module.startswith("fasttape.demo"):  # the demonstration is a user like any other
         return False
     return module.partition(".")[0] in FOREIGN
+
+
+def installed(module) -> bool:
+    """Whether a module is foreign or comes from an installed package, whose classes are left as they are."""
+    return foreign(module) or "site-packages" in (getattr(sys.modules.get(module), "__file__", None) or "")
 
 
 class Globals(dict):
@@ -52,6 +58,8 @@ class Globals(dict):
             seen = self.lifting.lift(value)
             if not isinstance(value, CODE):
                 return seen
+        elif name == "super":
+            seen = self.lifting.parent
         elif hasattr(builtins, name):
             seen = getattr(builtins, name)
         else:
@@ -109,13 +117,47 @@ class Module:
 
 
 class Member:
-    """A method of a lifted class, lifted when it is looked up."""
+    """A method or property of a lifted class, lifted when it is looked up."""
 
-    def __init__(self, lifting, function):
-        self.lifting, self.function = lifting, function
+    def __init__(self, lifting, member):
+        self.lifting, self.member = lifting, member
 
     def __get__(self, instance, owner=None):
-        return self.lifting.lift(self.function).__get__(instance, owner)
+        lift, x = self.lifting.lift, self.member
+        if type(x) is property:
+            return x if instance is None else lift(x.fget)(instance)
+        if type(x) is staticmethod:
+            return lift(x.__func__)
+        if type(x) is classmethod:
+            return types.MethodType(lift(x.__func__), owner)
+        return lift(x).__get__(instance, owner)
+
+
+class Property(Member):
+    """A property: a data descriptor, so that the object's own attributes do not hide it."""
+
+    def __set__(self, instance, value):
+        if self.member.fset is None:
+            raise AttributeError("property has no setter")
+        self.lifting.lift(self.member.fset)(instance, value)
+
+
+class Parent:
+    """What `super()` is in lifted code."""
+
+    def __init__(self, lifting, parent):
+        self.__dict__.update(_lifting=lifting, _parent=parent)
+
+    def __getattr__(self, name):
+        return self._lifting.lift(getattr(self._parent, name))
+
+
+def original(x):
+    """The user's object for one that shares its state."""
+    try:
+        return object.__getattribute__(x, "_original")
+    except AttributeError:
+        return x
 
 
 class LiftedClass(type):
@@ -169,7 +211,7 @@ class Lifting:
             return types.MappingProxyType({name: self.lift(value) for name, value in x.items()})
         if kind in (list, tuple):
             return tuple(map(self.lift, x))
-        if inner_function(x):
+        if foreign(kind.__module__) and kind is not type:
             return self.keep(x, either(x, self.lift(inner_function(x))))
         return self.keep(x, self.copy_of_class(x) if isinstance(x, type) else self.shadow(x))
 
@@ -204,6 +246,8 @@ class Lifting:
         if id(cell) in self.cells:
             return self.cells[id(cell)][1]
         held = contents(cell)
+        if name == "__class__":  # for super()
+            return cell
         if held is not cell:
             self.read(name, cell, held)
         if not liftable(held):
@@ -220,26 +264,32 @@ class Lifting:
             new.cell_contents = self.lift(cell.cell_contents)
             self.cells[id(cell)] = cell, new, new.cell_contents
 
-    def copy_of_class(self, x):
+    def copy_of_class(self, kind):
         """A subclass of a class whose methods are lifted; to its users it is the class."""
-        members = {}
-        for base in reversed(x.__mro__):
+        members = {"__slots__": ("_original",), "__qualname__": kind.__qualname__, "__module__": kind.__module__}
+        members["__getattribute__"] = lambda x, name: self.lift(kind.__getattribute__(x, name))
+        if kind.__hash__ is object.__hash__:
+            members["__eq__"] = lambda x, y: original(x) is original(y)
+            members["__hash__"] = lambda x: object.__hash__(original(x))
+        for base in reversed(kind.__mro__):
             if not foreign(base.__module__):
-                members |= {name: self.member(value) for name, value in vars(base).items() if is_method(name, value)}
-        return LiftedClass(x.__name__, (x,), members | {"__qualname__": x.__qualname__, "__module__": x.__module__})
-
-    def member(self, x):
-        if type(x) is property:
-            return property(*(f and self.lift(f) for f in (x.fget, x.fset, x.fdel)), x.__doc__)
-        if type(x) in (staticmethod, classmethod):
-            return type(x)(self.lift(x.__func__))
-        return Member(self, x)
+                members |= {name: (Property if type(x) is property else Member)(self, x) for name, x in vars(base).items() if is_method(name, x)}
+        return LiftedClass(kind.__name__, (kind,), members)
 
     def shadow(self, x):
         """An object that shares the state of x and whose methods are lifted."""
-        copy = object.__new__(self.lift(type(x)))
+        kind = type(x)
+        copy = object.__new__(self.made[id(kind)][1] if id(kind) in self.made else self.keep(kind, self.copy_of_class(kind)))
         copy.__dict__ = x.__dict__
+        copy._original = x
         return copy
+
+    def parent(self, owner=None, instance=None):
+        """What `super` is in lifted code."""
+        if owner is None:
+            frame = sys._getframe(1)
+            owner, instance = frame.f_locals["__class__"], frame.f_locals[frame.f_code.co_varnames[0]]
+        return Parent(self, super(self.unlift(owner), instance))
 
     def settle(self):
         """Write through what `global` and `nonlocal` statements bound."""
@@ -267,31 +317,44 @@ def liftable(x) -> bool:
         return x.__name__ in RECORDED or not foreign(x.__name__)
     if kind in (types.MethodType, functools.partial):
         return True
-    if kind is dict:
-        return bool(x) and liftable(next(iter(x.values())))
-    if kind in (list, tuple):
-        return bool(x) and type(x[0]) not in (dict, list, tuple) and liftable(x[0])
-    if kind is types.BuiltinFunctionType or foreign(kind.__module__) and kind is not type:
+    if kind in (dict, list, tuple):
+        first = next(iter(x.values() if kind is dict else x), None)
+        return type(first) not in (dict, list, tuple) and liftable(first)
+    if kind is type:
+        return plain_class(x) and has_methods_to_lift(x)
+    if kind is types.BuiltinFunctionType or foreign(kind.__module__):
         return id(x) in stand_ins() or inner_function(x) is not None
-    return has_methods_to_lift(x if kind is type else kind) or inner_function(x) is not None
+    return plain_class(kind) and (has_methods_to_lift(kind) or any(map(is_code, vars(x).values())))
+
+
+def is_code(x) -> bool:
+    return isinstance(x, FUNCTIONS) and liftable(x)
 
 
 def inner_function(x):
     """The user's function under an object that wraps one, as functools.lru_cache and numba.njit make them."""
-    if isinstance(x, type | types.FunctionType | Module) or getattr(type(x), "__call__", None) is None:
-        return None
-    inner = getattr(x, "py_func", None) or getattr(x, "__wrapped__", None)
+    inner = None
+    if type(x) is functools._lru_cache_wrapper:
+        inner = x.__wrapped__
+    elif type(x).__module__.startswith("numba."):
+        inner = getattr(x, "py_func", None)
     return inner if type(inner) is types.FunctionType and not foreign(inner.__module__) else None
 
 
 @functools.lru_cache(maxsize=1024)
+def plain_class(kind) -> bool:
+    """Whether a class is the user's, and its objects keep all their state in `__dict__`."""
+    if type(kind) is not type or installed(kind.__module__) or not kind.__dictoffset__:
+        return False
+    names = {name for base in kind.__mro__[:-1] for name in vars(base)}
+    heap = all(base.__flags__ >> 9 & 1 for base in kind.__mro__[:-1])  # Py_TPFLAGS_HEAPTYPE: made by a class statement
+    return heap and not names & {"__init_subclass__", "__slots__"} and not issubclass(kind, BaseException)
+
+
+@functools.lru_cache(maxsize=1024)
 def has_methods_to_lift(kind) -> bool:
-    """Whether a class is the user's, plain enough to have a subclass, and with code that looks up other code."""
-    if type(kind) is not type or foreign(kind.__module__) or issubclass(kind, BaseException | tuple):
-        return False
-    if "__init_subclass__" in {name for base in kind.__mro__[:-1] for name in vars(base)} or not kind.__dictoffset__:
-        return False
-    members = [x for base in kind.__mro__ for x in vars(base).items() if not foreign(base.__module__)]
+    """Whether some code of a class looks up other code."""
+    members = [x for base in kind.__mro__ if not foreign(base.__module__) for x in vars(base).items()]
     return any(names_code(f) for name, x in members if is_method(name, x) for f in functions_of(x))
 
 
@@ -315,7 +378,7 @@ def names_code(function) -> bool:
         codes += [x for x in code.co_consts if type(x) is types.CodeType]
     found = [function.__globals__.get(name) for code in codes for name in code.co_names]
     found += [contents(cell) for cell in function.__closure__ or ()]
-    return any(isinstance(x, CODE) and type(x) is not type and liftable(x) for x in found if x is not np)
+    return any(isinstance(x, FUNCTIONS + (types.ModuleType,)) and liftable(x) for x in found if x is not np)
 
 
 def contents(cell):
@@ -335,7 +398,8 @@ def run_lifted(function, args, kwargs, *, watch=False):
         raise ArgumentError(f"expected a function, got {type(function).__name__}")
     lifting = Lifting(watch=watch)
     try:
-        returned = lifting.lift(function)(*args, **kwargs)
+        keywords = {name: lifting.lift(value) for name, value in kwargs.items()}
+        returned = lifting.lift(function)(*map(lifting.lift, args), **keywords)
     finally:
         lifting.settle()
     return returned, tuple(lifting.dependencies.found.values()) if watch else ()

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import inspect
 import sys
 
 import numpy as np
@@ -18,7 +19,6 @@ from fasttape.recorders.scalar import MAX_EXPONENT, POWI, SQUARE, TracedScalar, 
 
 FUNCTIONS = SHAPES | REDUCTIONS | PRODUCTS | VARIOUS
 POW = ops.CODE["pow"]
-UNSUPPORTED = object()
 SINGLE = (TracedScalar, float, int)
 NEAREST = {
     "median": "mean",
@@ -62,8 +62,14 @@ def opcode_of(ufunc):
 def call_ufunc(ufunc, method, inputs, kwargs):
     """Record a call of a ufunc, or of its `reduce`."""
     out = kwargs.pop("out", None)
-    if ufunc is np.matmul and method == "__call__":
-        result = FUNCTIONS[np.matmul](*inputs, **kwargs)
+    if builder_of(inputs) is None:  # only `out` is traced
+        result = getattr(ufunc, method)(*inputs, **kwargs)
+    elif ufunc is np.matmul and method == "__call__":
+        refuse(ufunc, kwargs)
+        result = FUNCTIONS[np.matmul](*inputs)
+    elif ufunc is np.divmod and method == "__call__" and out is None:
+        refuse(ufunc, kwargs)
+        return call_ufunc(np.floor_divide, method, inputs, {}), call_ufunc(np.remainder, method, inputs, {})
     else:
         opcode = opcode_of(ufunc)
         if opcode is None or method not in ("__call__", "reduce"):
@@ -75,9 +81,9 @@ def call_ufunc(ufunc, method, inputs, kwargs):
             kwargs.setdefault("axis", 0)
             result = FUNCTIONS[reducing](*inputs, **kwargs)
         else:
-            refused = [name for name, value in kwargs.items() if name != "where" or value is not True]
-            if refused:
-                raise UnsupportedError(f"numpy.{ufunc.__name__} with {', '.join(refused)}= cannot be recorded")
+            refuse(ufunc, kwargs)
+            if not takes_floats(ufunc) and not all(map(is_truth, inputs)):
+                raise UnsupportedError(f"numpy.{ufunc.__name__} of numbers that are not truth values cannot be recorded")
             result = call_row(opcode, inputs)
     if out is None:
         return result
@@ -88,6 +94,23 @@ def call_ufunc(ufunc, method, inputs, kwargs):
         )
     out[0][...] = result
     return out[0]
+
+
+@functools.cache
+def takes_floats(ufunc) -> bool:
+    return any("d" in loop.partition("->")[0] for loop in ufunc.types)
+
+
+def is_truth(x) -> bool:
+    """Whether x may be a truth value; a traced scalar does not know."""
+    return x.boolean if isinstance(x, TracedArray) else isinstance(x, TracedScalar) or np.asarray(x).dtype.kind == "b"
+
+
+def refuse(ufunc, kwargs):
+    """Raise for any option that would change the result."""
+    refused = [name for name, value in kwargs.items() if name != "where" or value is not True]
+    if refused:
+        raise UnsupportedError(f"numpy.{ufunc.__name__} with {', '.join(refused)}= cannot be recorded")
 
 
 def call_row(opcode, inputs):
@@ -109,8 +132,10 @@ def call_function(function, args, kwargs):
     handler = FUNCTIONS.get(function)
     if handler is None:
         raise unsupported(function)
-    if kwargs.get("out", UNSUPPORTED) is None:
-        kwargs = {name: value for name, value in kwargs.items() if name != "out"}
+    place = out_places().get(function)
+    if place is not None:
+        if kwargs.pop("out", None) is not None or (len(args) > place and args[place] is not None):
+            raise UnsupportedError(f"{full_name(function)} with out= cannot be recorded")
     try:
         return handler(*args, **kwargs)
     except TypeError as error:
@@ -118,6 +143,17 @@ def call_function(function, args, kwargs):
             name = str(error).rpartition(" ")[2].strip("'")
             raise UnsupportedError(f"{full_name(function)} with {name}= cannot be recorded") from None
         raise
+
+
+@functools.cache
+def out_places():
+    """Where each function takes `out`, for those that do."""
+    places = {}
+    for function in FUNCTIONS:
+        names = list(inspect.signature(function).parameters)
+        if "out" in names:
+            places[function] = names.index("out")
+    return places
 
 
 def full_name(function) -> str:

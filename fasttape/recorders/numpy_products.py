@@ -33,7 +33,7 @@ def matmul(x, y):
         result = result[..., 0, :]
     if y.ndim == 1:
         result = result[..., 0]
-    return result
+    return number(result)
 
 
 def dot(x, y, out=None):
@@ -47,7 +47,7 @@ def dot(x, y, out=None):
 
 def inner(x, y):
     x, y = operands(x, y)
-    return x * y if x.ndim == 0 or y.ndim == 0 else tensordot(x, y, ((x.ndim - 1,), (y.ndim - 1,)))
+    return x * y if x.ndim == 0 or y.ndim == 0 else number(tensordot(x, y, ((x.ndim - 1,), (y.ndim - 1,))))
 
 
 def vdot(x, y):
@@ -78,7 +78,7 @@ def tensordot(x, y, axes=2):
     m, n = math.prod(x.shape[d] for d in free_x), math.prod(y.shape[d] for d in free_y)
     left = x.transpose(free_x + over_x).reshape(m, k)
     right = y.transpose(over_y + free_y).reshape(k, n)
-    return number(gemm(left, right).reshape(shape))
+    return gemm(left, right).reshape(shape)
 
 
 PRODUCTS = {

@@ -5,14 +5,12 @@ import functools
 import numpy as np
 
 from fasttape.errors import UnsupportedError
-from fasttape.recorders.array import TracedArray, as_traced, builder_of, stack
-from fasttape.recorders.scalar import TracedScalar
+from fasttape.recorders.array import TracedArray, any_traced, as_traced, builder_of
 
 OF_ONE = (
     np.reshape, np.ravel, np.transpose, np.swapaxes, np.moveaxis, np.rollaxis, np.squeeze, np.expand_dims,
     np.broadcast_to, np.flip, np.fliplr, np.flipud, np.rot90, np.roll, np.diag, np.diagonal, np.diagflat, np.tril,
-    np.triu, np.repeat, np.tile, np.take, np.take_along_axis, np.delete, np.compress, np.resize, np.atleast_1d,
-    np.atleast_2d, np.atleast_3d, np.split, np.array_split, np.hsplit, np.vsplit, np.dsplit, np.matrix_transpose,
+    np.triu, np.repeat, np.tile, np.take, np.take_along_axis, np.delete, np.resize, np.split, np.array_split, np.hsplit, np.vsplit, np.dsplit, np.matrix_transpose,
     np.permute_dims, np.unstack,
 )  # fmt: skip
 OF_MANY = (
@@ -22,14 +20,23 @@ OF_MANY = (
 
 def of_one(function, x, *args, **kwargs):
     """Apply a function to the positions of one array: a view where NumPy makes a view, else a root of its own."""
-    x = as_traced(builder_of((x, *args)), x)
+    if any_traced((*args, *kwargs.values())):
+        raise UnsupportedError(f"numpy.{function.__name__} with a traced value as an option cannot be recorded")
+    x = as_traced(builder_of((x,)), x)
     return seen(x, function(x.geometry, *args, **kwargs))
 
 
 def seen(x, result):
     if isinstance(result, list | tuple):
         return type(result)(seen(x, part) for part in result)
-    return x.view(result)
+    return x.through(result)
+
+
+def of_each(function, *arrays):
+    """Apply a function to the positions of each of some arrays."""
+    builder = builder_of(arrays)
+    results = tuple(of_one(function, as_traced(builder, x)) for x in arrays)
+    return results if len(results) > 1 else results[0]
 
 
 def of_slots(function, x, *args, **kwargs):
@@ -38,10 +45,31 @@ def of_slots(function, x, *args, **kwargs):
     return TracedArray.listed(x.builder, function(x.slots, *args, **kwargs), boolean=x.boolean)
 
 
-def of_many(function, arrays, *args, **kwargs):
+def of_many(function, arrays, *args, dtype=None, casting=None, **kwargs):
     """Apply a function to the slots of several arrays, constants among them."""
-    builder = builder_of(list(arrays))
-    return TracedArray.listed(builder, function(slots_of(builder, arrays), *args, **kwargs))
+    builder = builder_of(arrays if isinstance(arrays, list | tuple | TracedArray) else list(arrays))
+    if any_traced((*args, *kwargs.values())):
+        raise UnsupportedError(f"numpy.{function.__name__} with a traced value as an option cannot be recorded")
+    check_dtype(function, builder, dtype)
+    traced = traced_of(builder, arrays)
+    boolean = all(x.boolean for x in leaves(traced))
+    return TracedArray.listed(builder, function(slots_of(builder, traced), *args, **kwargs), boolean=boolean)
+
+
+def check_dtype(function, builder, dtype):
+    if dtype is not None and np.dtype(dtype) != builder.dtype:
+        raise UnsupportedError(f"numpy.{function.__name__} with dtype={np.dtype(dtype)} cannot hold {builder.dtype} values")
+
+
+def traced_of(builder, arrays):
+    """A nesting of arrays as the same nesting of traced ones."""
+    if isinstance(arrays, list | tuple):
+        return [traced_of(builder, x) for x in arrays]
+    return as_traced(builder, arrays)
+
+
+def leaves(arrays):
+    return [y for x in arrays for y in leaves(x)] if isinstance(arrays, list) else [arrays]
 
 
 def slots_of(builder, arrays):
@@ -50,18 +78,33 @@ def slots_of(builder, arrays):
     return as_traced(builder, arrays).slots
 
 
+def compress(condition, x, axis=None):
+    if any_traced(condition):
+        raise UnsupportedError("numpy.compress by traced values cannot be recorded: its shape depends on the values")
+    return of_one(functools.partial(np.compress, condition), x, axis=axis)
+
+
+def extract(condition, x):
+    return compress(np.ravel(condition) if not any_traced(condition) else condition, np.ravel(x))
+
+
 def append(x, values, axis=None):
     builder = builder_of((x, values))
     return TracedArray.listed(builder, np.append(*slots_of(builder, (x, values)), axis))
 
 
 def insert(x, where, values, axis=None):
+    if any_traced(where):
+        raise UnsupportedError("numpy.insert at a traced position cannot be recorded")
     builder = builder_of((x, values))
     slots, values = slots_of(builder, (x, values))
     return TracedArray.listed(builder, np.insert(slots, where, values, axis))
 
 
 def pad(x, pad_width, mode="constant", **kwargs):
+    x = as_traced(builder_of((x, kwargs.get("constant_values"))), x)
+    if kwargs.get("reflect_type", "even") != "even":
+        raise UnsupportedError("numpy.pad with reflect_type= cannot be recorded")
     if mode not in ("constant", "edge", "wrap", "reflect", "symmetric"):
         raise UnsupportedError(f"numpy.pad with mode={mode!r} cannot be recorded")
     if "constant_values" in kwargs:
@@ -79,17 +122,16 @@ def broadcast_arrays(*arrays):
 
 
 def copy(x, order="K", subok=False):  # noqa: FBT002 - NumPy's signature
-    return x if isinstance(x, TracedScalar) else x.copy()
+    return as_traced(x.builder, x).copy()
 
 
-def array(x, dtype=None, *, copy=None, **kwargs):
+def array(x, dtype=None, *, copy=None, ndmin=0, order="K", subok=False):  # noqa: FBT002 - NumPy's signature
     """numpy.array and numpy.asarray of traced values: an array of the recording."""
     builder = builder_of(x)
-    if dtype is not None and np.dtype(dtype) != builder.dtype:
-        raise UnsupportedError(f"an array of {np.dtype(dtype)} cannot hold traced {builder.dtype} values")
-    if isinstance(x, TracedArray):
-        return x.copy() if copy else x
-    return as_traced(builder, x) if isinstance(x, TracedScalar) else stack(builder, x)
+    check_dtype(np.array, builder, dtype)
+    made = x if isinstance(x, TracedArray) else as_traced(builder, x)
+    made = made.copy() if copy else made
+    return made[(None,) * max(0, ndmin - made.ndim)] if ndmin else made
 
 
 def filled(function, value):
@@ -97,10 +139,23 @@ def filled(function, value):
     return lambda x, *args, **kwargs: function(np.empty(x.shape, x.dtype), *value(args), **kwargs)
 
 
+def full_like(x, fill_value, dtype=None, order="K", subok=True, shape=None):  # noqa: FBT002 - NumPy's signature
+    """numpy.full_like: the array to be like may be plain, the filling traced, or both."""
+    if not any_traced(fill_value):
+        return np.full_like(np.empty(np.shape(x), x.dtype), fill_value, dtype, shape=shape)
+    check_dtype(np.full_like, builder_of((fill_value,)), dtype)
+    return np.broadcast_to(fill_value, np.shape(x) if shape is None else shape).copy()
+
+
 SLOTTED = {np.diag, np.diagflat, np.tril, np.triu}
 SHAPES = {f: functools.partial(of_slots if f in SLOTTED else of_one, f) for f in OF_ONE}
 SHAPES |= {f: functools.partial(of_many, f) for f in OF_MANY}
 SHAPES |= {
+    np.atleast_1d: functools.partial(of_each, np.atleast_1d),
+    np.atleast_2d: functools.partial(of_each, np.atleast_2d),
+    np.atleast_3d: functools.partial(of_each, np.atleast_3d),
+    np.compress: compress,
+    np.extract: extract,
     np.append: append,
     np.insert: insert,
     np.pad: pad,
@@ -108,6 +163,7 @@ SHAPES |= {
     np.copy: copy,
     np.zeros_like: filled(np.zeros_like, lambda args: args),
     np.ones_like: filled(np.ones_like, lambda args: args),
+    np.full_like: full_like,
     np.empty_like: filled(np.zeros_like, lambda args: args),
     np.shape: lambda x: x.shape,
     np.ndim: lambda x: x.ndim,
@@ -115,4 +171,5 @@ SHAPES |= {
     np.iscomplexobj: lambda x: False,
     np.isrealobj: lambda x: True,
     np.real: lambda x: x,
+    np.imag: lambda x: np.zeros(x.shape, x.dtype) if isinstance(x, TracedArray) else 0.0,
 }

@@ -57,6 +57,8 @@ class TracedScalar:
         raise ConversionError("complex() of a traced value would lose its derivative; complex numbers are not recorded")
 
     def __pow__(self, n, modulo=None):
+        if modulo is not None:
+            raise UnsupportedError("pow(x, n, modulo) cannot be recorded; the nearest that can: x**n % modulo")
         if is_number(n):
             return power(self, n)
         return POW(self, n)

@@ -74,18 +74,18 @@ def contract(weigh, f, *args):
 class Weights:
     """Contracts a tree of outputs with random weights, the same ones at every call."""
 
-    def __init__(self, rng):
+    def __init__(self, rng: np.random.Generator):
         self.rng = rng
-        self.drawn = None
+        self.drawn: list[Any] | None = None
 
-    def __call__(self, outputs):
+    def __call__(self, outputs: Any) -> Any:
         leaves, _ = trees.flatten(outputs)
         if self.drawn is None:
             self.drawn = [draw(self.rng, x) for x in leaves]
         return sum(np.sum(x * w) for x, w in zip(leaves, self.drawn, strict=True))
 
 
-def draw(rng, x):
+def draw(rng: np.random.Generator, x: Any) -> Any:
     """A random direction of the type of x."""
     if np.shape(x) or isinstance(x, np.ndarray):
         return np.asarray(rng.standard_normal(np.shape(x)), getattr(x, "dtype", np.float64))
@@ -93,16 +93,16 @@ def draw(rng, x):
     return x.dtype.type(number) if isinstance(x, np.floating) else number
 
 
-def move(structure, leaves, direction, t):
+def move(structure: Any, leaves: list[Any], direction: list[Any], t: float) -> Any:
     """The arguments, moved by t along the direction."""
     moved = [x + d * (x.dtype.type(t) if hasattr(x, "dtype") else t) for x, d in zip(leaves, direction, strict=True)]
     return trees.unflatten(structure, moved)
 
 
-def derivative(f, single):
+def derivative(f: Callable[[float], Any], single: bool) -> tuple[float, float]:
     """The derivative of f at 0 by central differences extrapolated to step zero, and an estimate of its error."""
     step, best, error = (0.25 if single else 0.02), np.nan, np.inf
-    row = []
+    row: list[Any] = []
     for i in range(8):
         new = [(f(step) - f(-step)) / (2.0 * step)]
         factor = SHRINK**2
@@ -117,7 +117,7 @@ def derivative(f, single):
     return best, error
 
 
-def compare(f, what, found, expected, rtol, slack):
+def compare(f: Callable[..., Any], what: str, found: Any, expected: Any, rtol: float, slack: float) -> None:
     """Raise AssertionError unless two numbers agree."""
     if not abs(found - expected) <= rtol * max(1.0, abs(expected)) + slack:
         raise AssertionError(f"{what} of {name_of(f)}: {found!r}, but finite differences give {expected!r}")
