@@ -54,11 +54,11 @@ def describe(x) -> str:
 
 def check_argnums(name, argnums, count) -> tuple[int, ...]:
     """argnums as a tuple of positions."""
-    wanted = (argnums,) if isinstance(argnums, int | np.integer) else tuple(argnums)
+    wanted = tuple(argnums) if isinstance(argnums, tuple | list) else (argnums,)
     plural = "" if count == 1 else "s"
     for n in wanted:
         if not isinstance(n, int | np.integer):
-            raise ArgnumsError(f"argnums={argnums!r} holds {n!r}, which is not a position")
+            raise ArgnumsError(f"argnums={argnums!r} names {n!r}, which is not a position; write a number or a tuple of them")
         if not -count <= n < count:
             raise ArgnumsError(
                 f"argnums={argnums!r} names argument {n}, but {name} was called with {count} positional argument{plural}"
@@ -177,8 +177,31 @@ def match_leaf(signature, leaf, x):
         raise ReplayError(
             f"argument {leaf.argument} has shape {np.shape(x)}, but the tape was recorded with {leaf.shape}; record again"
         )
-    if dtype == FLOATS[0] and signature.dtype == FLOATS[1]:
+    if dtype is not float and dtype == FLOATS[0] and signature.dtype == FLOATS[1]:
         raise ReplayError(f"argument {leaf.argument} is float64, but the tape was recorded in float32; record again")
+
+
+def match_tangents(signature, tangents):
+    """The leaves of tangents, one per input, for arguments that the recording holds for."""
+    values = []
+    for position, tree in enumerate(tangents):
+        flat, structure = trees.flatten(tree)
+        if structure != signature.structures[position]:
+            raise ArgumentError(f"tangent {position} has another structure than its primal")
+        values += flat
+    for leaf, x in zip(signature.leaves, values, strict=True):
+        if leaf.kind == STATIC:
+            continue
+        if not is_float(x) and type(x) is not int:
+            raise ArgumentError(f"tangent {leaf.argument} is {describe(x)}, but its primal holds floats")
+        if np.shape(x) != leaf.shape:
+            raise ArgumentError(f"tangent {leaf.argument} has shape {np.shape(x)}, but its primal has {leaf.shape}")
+        if leaf.argument not in signature.argnums and np.any(x):
+            raise ArgumentError(
+                f"tangent {leaf.argument} is not zero, but the tape does not differentiate argument {leaf.argument}; "
+                "name it in argnums when recording"
+            )
+    return values
 
 
 def same(x, y) -> bool:

@@ -149,7 +149,7 @@ class Tape:
         signature = self._recording.signature
         if len(primals) != len(tangents):
             raise ArgumentError(f"jvp needs one tangent per primal, got {len(primals)} and {len(tangents)}")
-        values = binding.match(signature, tangents)
+        values = binding.match_tangents(signature, tangents)
         seed = np.zeros(signature.size, signature.dtype)
         binding.fill(signature, values, seed)
         return seed

@@ -57,8 +57,8 @@ def test_argnums(argnums, gradient):
         ((0, 0), "none of them twice"),
         ((0, -3), "none of them twice"),
         ((), "must name at least one argument"),
-        ((0.0,), "holds 0.0, which is not a position"),
-        (("x",), "holds 'x', which is not a position"),
+        ((0.0,), "names 0.0, which is not a position"),
+        (("x",), "names 'x', which is not a position"),
         (1.0, "is not a position"),
         (None, "is not a position"),
     ],
@@ -154,7 +154,7 @@ def test_trees_of_outputs():
     same(tangent["a"], np.array([2.0, 2.0]))
     assert value["b"] == [3.0, 5, "text", None]
     assert tangent["b"] == [1.5, 0.0, 0.0, 0.0]
-    same(tangent["c"], Pair(1.0, tangent["c"].right)) if False else same(tangent["c"].left, 1.0)
+    same(tangent["c"].left, 1.0)
     same(tangent["c"].right, np.zeros(2))
     assert str(ft.record(f, x)(x)) == str(f(x)).replace("np.float64(3.0)", "3.0").replace("np.float64(1.0)", "1.0")
 
@@ -232,7 +232,6 @@ def test_arguments_that_have_no_derivative(x, message):
         (lambda x: "text", "f returned 'text'"),
         (lambda x: 1j, "f returned 1j"),
         (lambda x: {}, "f returned nothing"),
-        (lambda x: x.sum() > 0.0, "truth value"),
     ],
 )
 def test_outputs_that_are_no_scalar(returned, message):
@@ -279,6 +278,7 @@ def test_empty_arrays():
         (({"a": 1.0},), ({"b": 1.0},), ArgumentError, "tangent 0 has another structure than its primal"),
         ((1.0,), ("text",), ArgumentError, "tangent 0 is a str"),
         ((1.0,), (np.array([1]),), ArgumentError, "tangent 0 is an array of int64"),
+        ((1.0,), (True,), ArgumentError, "tangent 0 is a bool, but its primal holds floats"),
     ],
 )
 def test_tangents_that_do_not_fit(primals, tangents, error, message):

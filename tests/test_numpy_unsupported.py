@@ -53,6 +53,9 @@ CALLS = {
 SKIPPED = {"numpy.save", "numpy.savez", "numpy.savez_compressed", "numpy.savetxt", "numpy.copyto"}  # with effects
 
 
+LENIENT = (np.clip, np.can_cast)  # the one takes a single bound, as ndarray.clip does; the other reads the dtype only
+
+
 def plain_result(call, function):
     """(whether NumPy accepts the call, what it returns)."""
     try:
@@ -80,12 +83,16 @@ def test_every_function_is_right_or_refused(function, call):
         found = ft.record(lambda x: call(function, x), X)(X)
     except FastTapeError:
         return
-    except (ValueError, TypeError, IndexError) as error:
+    except Exception as error:  # noqa: BLE001 - as in plain_result
         assert not accepted, f"NumPy returns {expected!r}, but fasttape raises {error!r}"
+        assert not isinstance(error, RecursionError)
+        return
+    if function in LENIENT and not accepted:
         return
     assert accepted, f"NumPy refuses the call, but fasttape returns {found!r}"
     assert comparable(expected), f"{expected!r} cannot come from a recording"
-    same_numbers(found, expected)
+    if function is not np.empty_like:
+        same_numbers(found, expected)
 
 
 def same_numbers(found, expected):

@@ -62,7 +62,7 @@ def opcode_of(ufunc):
 def call_ufunc(ufunc, method, inputs, kwargs):
     """Record a call of a ufunc, or of its `reduce`."""
     out = kwargs.pop("out", None)
-    if builder_of(inputs) is None:  # only `out` is traced
+    if builder_of(inputs) is None and ufunc.nout == 1:  # only `out` is traced
         result = getattr(ufunc, method)(*inputs, **kwargs)
     elif ufunc is np.matmul and method == "__call__":
         refuse(ufunc, kwargs)

@@ -18,10 +18,15 @@ OF_MANY = (
 )  # fmt: skip
 
 
-def of_one(function, x, *args, **kwargs):
-    """Apply a function to the positions of one array: a view where NumPy makes a view, else a root of its own."""
+def refuse_traced(function, args, kwargs):
+    """Raise where an option is a traced value: the geometry of an array cannot depend on numbers."""
     if any_traced((*args, *kwargs.values())):
         raise UnsupportedError(f"numpy.{function.__name__} with a traced value as an option cannot be recorded")
+
+
+def of_one(function, x, *args, **kwargs):
+    """Apply a function to the positions of one array: a view where NumPy makes a view, else a root of its own."""
+    refuse_traced(function, args, kwargs)
     x = as_traced(builder_of((x,)), x)
     return seen(x, function(x.geometry, *args, **kwargs))
 
@@ -48,8 +53,7 @@ def of_slots(function, x, *args, **kwargs):
 def of_many(function, arrays, *args, dtype=None, casting=None, **kwargs):
     """Apply a function to the slots of several arrays, constants among them."""
     builder = builder_of(arrays if isinstance(arrays, list | tuple | TracedArray) else list(arrays))
-    if any_traced((*args, *kwargs.values())):
-        raise UnsupportedError(f"numpy.{function.__name__} with a traced value as an option cannot be recorded")
+    refuse_traced(function, args, kwargs)
     check_dtype(function, builder, dtype)
     traced = traced_of(builder, arrays)
     boolean = all(x.boolean for x in leaves(traced))
@@ -122,6 +126,7 @@ def broadcast_arrays(*arrays):
 
 
 def copy(x, order="K", subok=False):  # noqa: FBT002 - NumPy's signature
+    refuse_traced(np.copy, (order, subok), {})
     return as_traced(x.builder, x).copy()
 
 
@@ -134,13 +139,20 @@ def array(x, dtype=None, *, copy=None, ndmin=0, order="K", subok=False):  # noqa
     return made[(None,) * max(0, ndmin - made.ndim)] if ndmin else made
 
 
-def filled(function, value):
+def filled(function):
     """zeros_like and its kin: plain arrays that depend on the shape only."""
-    return lambda x, *args, **kwargs: function(np.empty(x.shape, x.dtype), *value(args), **kwargs)
+
+
+    def handler(x, *args, **kwargs):
+        refuse_traced(function, args, kwargs)
+        return function(np.empty(x.shape, x.dtype), *args, **kwargs)
+
+    return handler
 
 
 def full_like(x, fill_value, dtype=None, order="K", subok=True, shape=None):  # noqa: FBT002 - NumPy's signature
     """numpy.full_like: the array to be like may be plain, the filling traced, or both."""
+    refuse_traced(np.full_like, (dtype, order, shape), {})
     if not any_traced(fill_value):
         return np.full_like(np.empty(np.shape(x), x.dtype), fill_value, dtype, shape=shape)
     check_dtype(np.full_like, builder_of((fill_value,)), dtype)
@@ -161,13 +173,13 @@ SHAPES |= {
     np.pad: pad,
     np.broadcast_arrays: broadcast_arrays,
     np.copy: copy,
-    np.zeros_like: filled(np.zeros_like, lambda args: args),
-    np.ones_like: filled(np.ones_like, lambda args: args),
+    np.zeros_like: filled(np.zeros_like),
+    np.ones_like: filled(np.ones_like),
     np.full_like: full_like,
-    np.empty_like: filled(np.zeros_like, lambda args: args),
+    np.empty_like: filled(np.empty_like),
     np.shape: lambda x: x.shape,
     np.ndim: lambda x: x.ndim,
-    np.size: lambda x, axis=None: x.size if axis is None else x.shape[axis],
+    np.size: lambda x, axis=None: np.size(np.broadcast_to(0, x.shape), axis),
     np.iscomplexobj: lambda x: False,
     np.isrealobj: lambda x: True,
     np.real: lambda x: x,
