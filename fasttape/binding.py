@@ -104,7 +104,8 @@ def read(name, args, keywords, argnums, *, passive: bool) -> tuple[Signature, li
                 leaf = Leaf(kind, at, at + size, shape, dtype, None, argument)
                 at = leaf.stop
             else:
-                leaf = Leaf(STATIC, at, at, (), None, x, argument)
+                kept = x.copy() if passive and isinstance(x, np.ndarray) else x  # it may be written to later
+                leaf = Leaf(STATIC, at, at, (), None, kept, argument)
             leaves.append(leaf)
             values.append(x)
     dtypes = {leaf.dtype for leaf in leaves if leaf.kind != STATIC} - {float}

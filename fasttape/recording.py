@@ -74,7 +74,7 @@ def read_outputs(builder, leaves):
             slots.append(taken)
             at += taken.size
         else:
-            outputs.append(Output(at, at, None, False, x))
+            outputs.append(Output(at, at, None, False, own(x)))
     return tuple(outputs), np.concatenate(slots)
 
 
@@ -91,12 +91,17 @@ def outputs_of(recording, numbers, *, tangent=False):
     for out in recording.outputs:
         part = numbers[out.start : out.stop]
         if out.start == out.stop and out.shape is None:
-            leaves.append(zero_like(out.value) if tangent else out.value)
+            leaves.append(zero_like(out.value) if tangent else own(out.value))
         elif out.shape is None:
             leaves.append(part[0].item() if part.dtype == np.float64 else part[0])
         else:
             leaves.append(part.reshape(out.shape).astype(bool) if out.boolean and not tangent else part.reshape(out.shape))
     return trees.unflatten(recording.structure, leaves)
+
+
+def own(value):
+    """A value that nobody else can write to."""
+    return value.copy() if isinstance(value, np.ndarray) else value
 
 
 def zero_like(value):

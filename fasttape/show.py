@@ -1,5 +1,6 @@
 """What a reader sees of a tape: the listing of its program, the table of one evaluation, the computational graph."""
 
+import bisect
 from typing import NamedTuple
 
 import numpy as np
@@ -11,18 +12,37 @@ from fasttape.ops import OPS
 HEADER = ("variable", "operation", "primal", "partials", "adjoint")
 
 
-def names(program, signature) -> dict:
-    """The name of every input slot and of the first slot of every result; constants are called by their value."""
-    found = {0: "0"}
-    letters = iter(parameter_names(signature))
-    for leaf in signature.leaves:
-        letter = next(letters)
-        for k, slot in enumerate(range(leaf.start, leaf.stop)):
-            index = ", ".join(map(str, np.unravel_index(k, leaf.shape))) if leaf.shape else ""
-            found[slot] = f"{letter}[{index}]" if index else letter
-    for k, value in enumerate(program.constants.tolist()):
-        found[1 + program.inputs + k] = f"{value:g}"
-    return found
+class Names:
+    """Names of slots: inputs by letters, constants by their value, results by v1, v2, ... in order."""
+
+    def __init__(self, program, signature):
+        self.constants = program.constants
+        self.first_constant = 1 + program.inputs
+        self.starts, self.labels = [0], [("0", ())]
+        for leaf, letter in zip(signature.leaves, parameter_names(signature), strict=True):
+            if leaf.stop > leaf.start:
+                self.add(leaf.start, letter, leaf.shape)
+        self.add(self.first_constant, None, ())
+
+    def add(self, slot, label, shape):
+        """Name the run of slots that begins at `slot`."""
+        self.starts.append(slot)
+        self.labels.append((label, shape))
+
+    def __getitem__(self, slot) -> str:
+        run = bisect.bisect_right(self.starts, slot) - 1
+        label, shape = self.labels[run]
+        if label is None:
+            return f"{self.constants[slot - self.first_constant]:g}"
+        if shape == ():
+            return label
+        return f"{label}[{', '.join(map(str, np.unravel_index(slot - self.starts[run], shape)))}]"
+
+    def of_run(self, slots) -> str:
+        """The name of one slot, or of the first and last of many."""
+        if slots.size == 1:
+            return self[int(slots[0])]
+        return f"{self[int(slots[0])]}..{self[int(slots[-1])]}" if slots.size else "[]"
 
 
 def parameter_names(signature):
@@ -31,27 +51,19 @@ def parameter_names(signature):
     return [alphabet[k] if len(signature.leaves) <= len(alphabet) else f"x{k}" for k in range(len(signature.leaves))]
 
 
-def instruction_names(program, signature):
-    """Every instruction with the name of its result and the names of its operands."""
-    known = names(program, signature)
-    count = 0
+def named(program, signature):
+    """Every instruction with the names of its result and of its operands; and the names of all slots."""
+    known, rows, count = Names(program, signature), [], 0
     for x in decode.instructions(program):
-        operands = [run_name(known, slots) for slots in x.operands]
+        operands = [known.of_run(slots) for slots in x.operands]
         name = ""
         if x.opcode != GUARD:
             count += 1
-            name = f"v{count}" if x.opcode < FIRST_STRUCTURAL else f"v{count}[{x.size}]"
-            for k in range(x.size):
-                known[x.slot + k] = f"v{count}" if x.opcode < FIRST_STRUCTURAL else f"v{count}[{k}]"
-        yield x, name, operands
-    return known
-
-
-def run_name(known, slots) -> str:
-    """The name of one slot, or of the first and last of many."""
-    if slots.size == 1:
-        return known[int(slots[0])]
-    return f"{known[int(slots[0])]}..{known[int(slots[-1])]}" if slots.size else "[]"
+            one = x.opcode < FIRST_STRUCTURAL
+            name = f"v{count}" if one else f"v{count}[{x.size}]"
+            known.add(x.slot, f"v{count}", () if one else (max(x.size, 1),))
+        rows.append((x, name, operands))
+    return rows, known
 
 
 def written(x, operands) -> str:
@@ -66,9 +78,8 @@ def listing(program, signature) -> str:
         f"tape of {signature.name}: {program.inputs} inputs, {program.constants.size} constants, "
         f"{program.ops.size} instructions, {program.dtype}, {program.nbytes} bytes"
     ]
-    known = names(program, signature)
-    for x, name, operands in instruction_names(program, signature):
-        known |= {x.slot + k: name if x.size == 1 else f"{name.partition('[')[0]}[{k}]" for k in range(x.size)}
+    rows, known = named(program, signature)
+    for x, name, operands in rows:
         line = f"{name:8} = {written(x, operands)}" if name else f"{'':8}   {written(x, operands)}"
         if x.opcode == GUARD:
             line += "  # {}:{}".format(*program.site(x.index))
@@ -135,18 +146,16 @@ def short(x) -> str:
 def trace(recording, values, adjoints) -> Trace:
     """The trace of one evaluation from the numbers of all slots."""
     program, signature = recording.program, recording.signature
-    known = names(program, signature)
     rows = []
     for leaf, letter in zip(signature.leaves, parameter_names(signature), strict=True):
         if leaf.stop > leaf.start:
             part = slice(leaf.start, leaf.stop)
             rows.append(Row(letter, "input", values[part], (), adjoints[part]))
-    for x, name, operands in instruction_names(program, signature):
+    for x, name, operands in named(program, signature)[0]:
         if x.opcode != GUARD:
             part = slice(x.slot, x.slot + x.size)
             partials = local_partials(x, operands, values) if x.opcode < FIRST_STRUCTURAL else ()
             rows.append(Row(name, written(x, operands), values[part], partials, adjoints[part]))
-    del known
     return Trace(tuple(rows), program.ops.size, decode.count_paths(program))
 
 

@@ -10,10 +10,9 @@ import pytest
 import user_module
 
 import fasttape as ft
-from fasttape.errors import ArgumentError, ReplayError
+from fasttape.errors import ArgumentError, ReplayError, UnsupportedError
 
 RATE = 2.0
-NOTES = {"any": "thing"}
 TABLE = np.arange(3.0)
 
 
@@ -46,7 +45,7 @@ def test_static_arguments_must_be_as_recorded():
 def test_integer_arrays_are_compared_by_content():
     x, index = np.array([1.0, 2.0, 3.0]), np.array([2, 0])
     tape = ft.record(choose, x, index, "single")
-    assert tape(x, [2, 0] if False else np.array([2, 0]), "single") == 4.0
+    assert tape(x, np.array([2, 0]), "single") == 4.0
     for other in (np.array([2, 1]), np.array([2, 0], np.int32), np.array([2]), [2, 0]):
         with pytest.raises(ReplayError, match="argument 1"):
             tape(x, other, "single")
@@ -201,7 +200,7 @@ def test_a_tape_called_while_another_function_records():
         return x * tape.grad(1.0) + tape(0.0)
 
     assert ft.grad(f)(2.0) == pytest.approx(2.0 * math.e)
-    with pytest.raises(ArgumentError, match="traced value|inside a recorded function"):
+    with pytest.raises(UnsupportedError, match="inside a recorded function"):
         ft.grad(lambda x: tape(x))(2.0)
 
 
