@@ -1,4 +1,4 @@
-"""How Python arguments become input slots, and slots become Python results: leaves, dtypes, what a replay must repeat."""
+"""How Python arguments become input slots and slots become Python results: leaves, dtypes, what a replay must repeat."""
 
 from typing import Any, NamedTuple
 
@@ -55,14 +55,14 @@ def describe(x) -> str:
 def check_argnums(name, argnums, count) -> tuple[int, ...]:
     """argnums as a tuple of positions."""
     wanted = tuple(argnums) if isinstance(argnums, tuple | list) else (argnums,)
-    plural = "" if count == 1 else "s"
+    called = f"{name} was called with {count} positional argument{'' if count == 1 else 's'}"
     for n in wanted:
         if not isinstance(n, int | np.integer):
-            raise ArgnumsError(f"argnums={argnums!r} names {n!r}, which is not a position; write a number or a tuple of them")
-        if not -count <= n < count:
             raise ArgnumsError(
-                f"argnums={argnums!r} names argument {n}, but {name} was called with {count} positional argument{plural}"
+                f"argnums={argnums!r} names {n!r}, which is not a position; write an int or a tuple of ints"
             )
+        if not -count <= n < count:
+            raise ArgnumsError(f"argnums={argnums!r} names argument {n}, but {called}")
     positions = tuple(int(n) % count for n in wanted)
     if not positions or len(set(positions)) < len(positions):
         raise ArgnumsError(f"argnums={argnums!r} must name at least one argument, and none of them twice")
@@ -112,8 +112,8 @@ def read(name, args, keywords, argnums, *, passive: bool) -> tuple[Signature, li
     dtype = FLOATS[1] if dtypes == {FLOATS[1]} else FLOATS[0]
     single = isinstance(argnums, int | np.integer)
     plain = all(leaf.dtype is float for leaf in leaves)
-    signature = Signature(name, tuple(leaves), tuple(structures), tuple(counts), positions, single, keywords, dtype, plain)
-    return signature, values
+    shapes = tuple(leaves), tuple(structures), tuple(counts)
+    return Signature(name, *shapes, positions, single, keywords, dtype, plain), values
 
 
 def trace(signature, values, builder):
@@ -169,15 +169,13 @@ def match(signature, args):
 def match_leaf(signature, leaf, x):
     if leaf.kind == STATIC:
         if not same(x, leaf.value):
-            raise ReplayError(
-                f"argument {leaf.argument} is part of this recording: it was {leaf.value!r} and now is {x!r}; record again"
-            )
+            was = f"it was {leaf.value!r} and now is {x!r}"
+            raise ReplayError(f"argument {leaf.argument} is part of this recording: {was}; record again")
         return
-    kind, dtype = float_kind(x, signature.name, leaf.argument)
+    _, dtype = float_kind(x, signature.name, leaf.argument)
     if np.shape(x) != leaf.shape:
-        raise ReplayError(
-            f"argument {leaf.argument} has shape {np.shape(x)}, but the tape was recorded with {leaf.shape}; record again"
-        )
+        was = f"but the tape was recorded with {leaf.shape}"
+        raise ReplayError(f"argument {leaf.argument} has shape {np.shape(x)}, {was}; record again")
     if dtype is not float and dtype == FLOATS[0] and signature.dtype == FLOATS[1]:
         raise ReplayError(f"argument {leaf.argument} is float64, but the tape was recorded in float32; record again")
 
@@ -211,7 +209,7 @@ def same(x, y) -> bool:
         return type(x) is type(y) and x.dtype == y.dtype and np.array_equal(x, y)
     try:
         return type(x) is type(y) and bool(x == y)
-    except Exception:  # noqa: BLE001 - a user's __eq__ may do anything; then only the same object is the same
+    except Exception:  # a user's __eq__ may do anything; then only the same object is the same
         return x is y
 
 

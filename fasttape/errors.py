@@ -121,4 +121,14 @@ class ReplayError(FastTapeError, RuntimeError):
 
 
 class InvalidTapeError(FastTapeError, ValueError):
-    """A tape whose arrays do not describe a program: an index out of range, an unknown opcode, a damaged record."""
+    """A tape whose arrays do not describe a program: an index out of range, an unknown opcode, a damaged record.
+
+    >>> import numpy as np, fasttape as ft
+    >>> from fasttape.verify import verify
+    >>> program = ft.record(lambda x: x * x, 1.0).program
+    >>> verify(program._replace(a=np.array([9], np.uint32)))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    fasttape.errors.InvalidTapeError: ...
+    >>> verify(program) is program
+    True
+    """

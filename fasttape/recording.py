@@ -95,7 +95,8 @@ def outputs_of(recording, numbers, *, tangent=False):
         elif out.shape is None:
             leaves.append(part[0].item() if part.dtype == np.float64 else part[0])
         else:
-            leaves.append(part.reshape(out.shape).astype(bool) if out.boolean and not tangent else part.reshape(out.shape))
+            part = part.reshape(out.shape)
+            leaves.append(part.astype(bool) if out.boolean and not tangent else part)
     return trees.unflatten(recording.structure, leaves)
 
 

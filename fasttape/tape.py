@@ -88,9 +88,9 @@ class Tape:
         >>> ft.record(lambda x: x * x, 1.0).jvp((3.0,), (1.0,))
         (9.0, 6.0)
         """
-        seed = self._seed(primals, tangents)
 
         def run(workspace: Workspace) -> tuple[Any, Any]:
+            seed = self._seed(primals, tangents)
             along = outputs_of(self._recording, workspace.tangent(seed), tangent=True)
             return self._outputs(workspace), along
 

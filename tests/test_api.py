@@ -64,7 +64,8 @@ def test_argnums(argnums, gradient):
     ],
 )
 def test_wrong_argnums(argnums, message):
-    for call in (lambda: ft.grad(product, argnums)(1.0, 2.0, 3.0), lambda: ft.record(product, 1.0, 2.0, 3.0, argnums=argnums)):
+    point = 1.0, 2.0, 3.0
+    for call in (lambda: ft.grad(product, argnums)(*point), lambda: ft.record(product, *point, argnums=argnums)):
         with pytest.raises(ArgnumsError, match=re.escape(message)):
             call()
 
@@ -161,7 +162,8 @@ def test_trees_of_outputs():
 
 @pytest.mark.parametrize(
     "x",
-    [2.0, np.float64(2.0), np.float32(2.0), np.array(2.0), np.array(2.0, np.float32), np.full(3, 2.0), np.full((2, 2), 2.0, np.float32)],
+    [2.0, np.float64(2.0), np.float32(2.0)]
+    + [np.array(2.0), np.array(2.0, np.float32), np.full(3, 2.0), np.full((2, 2), 2.0, np.float32)],
     ids=lambda x: f"{type(x).__name__}-{getattr(x, 'dtype', '')}-{np.ndim(x)}",
 )
 def test_types_in_and_out(x):
@@ -336,7 +338,8 @@ def test_traced_arrays_that_outlive_their_recording():
         return x.sum()
 
     ft.grad(f)(np.ones(2))
-    uses = (lambda x: x + 1.0, np.sin, np.sum, lambda x: x @ x, repr, lambda x: x > 0.0, lambda x: x.primal, lambda x: x[0] * 2)
+    uses = [lambda x: x + 1.0, np.sin, np.sum, lambda x: x @ x, repr, lambda x: x > 0.0]
+    uses += [lambda x: x.primal, lambda x: x[0] * 2]
     for use in uses:
         with pytest.raises(LeakError, match="after its recording ended"):
             use(kept[0])

@@ -57,7 +57,7 @@ class Model:
 
 class Derived(Model):
     def activate(self, x):
-        return super().activate(x) + 0.5 * super(Derived, self).activate(x)
+        return super().activate(x) + 0.5 * super().activate(x)
 
 
 MODEL = Model()
@@ -73,7 +73,9 @@ def test_a_method():
     assert model.calls == 1
 
 
-@pytest.mark.parametrize("f", [MODEL, lambda x: MODEL(x), lambda x, model=MODEL: model(x)], ids=["itself", "global", "default"])
+@pytest.mark.parametrize(
+    "f", [MODEL, lambda x: MODEL(x), lambda x, model=MODEL: model(x)], ids=["itself", "global", "default"]
+)
 def test_a_callable_object(f):
     before = MODEL.calls
     assert ft.grad(f)(0.3) == pytest.approx(slope(0.3) + 2.0 * math.cos(0.3))
@@ -154,7 +156,7 @@ def test_identity_of_objects():
         def value(self, x):
             return math.exp(x) * registry[MODEL] * (self == NODE)
 
-    NODE = Node()  # noqa: N806 - a constant in the role of a global
+    NODE = Node()
     assert ft.grad(lambda x: NODE.value(x))(0.0) == 3.0
 
 

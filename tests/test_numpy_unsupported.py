@@ -12,6 +12,7 @@ from agree import same
 
 import fasttape as ft
 from fasttape.errors import ConversionError, FastTapeError, UnsupportedError
+from fasttape.ops import OPS
 from fasttape.recorders import numpy_names
 
 X = np.array([0.3, 1.2, 0.7, 2.1])
@@ -53,7 +54,9 @@ CALLS = {
 SKIPPED = {"numpy.save", "numpy.savez", "numpy.savez_compressed", "numpy.savetxt", "numpy.copyto"}  # with effects
 
 
-LENIENT = (np.clip, np.can_cast)  # the one takes a single bound, as ndarray.clip does; the other reads the dtype only
+# What NumPy refuses and we do not, harmlessly: a single bound (as ndarray.clip takes it), an array as a dtype or an
+# order, and operations on truth values, of which a traced scalar does not know that it is one.
+LENIENT = (np.clip, np.can_cast, np.copy, np.empty_like, np.ones_like, np.zeros_like, np.invert)
 
 
 def plain_result(call, function):
@@ -102,44 +105,33 @@ def same_numbers(found, expected):
         for x, y in zip(found, expected, strict=True):
             same_numbers(x, y)
         return
-    if np.asarray(expected).dtype.kind == "f":
+    if np.asarray(expected).dtype.kind == "f" and np.ndim(expected):
         same(found, expected, 1e-12)
         return
     assert np.shape(found) == np.shape(expected)
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
-RECORDED = set(numpy_names.FUNCTIONS)
+UFUNCS = {getattr(np, name[6:]) for op in OPS for name in op.names if name.startswith("numpy.")} | {np.matmul, np.divmod}
 
 
 @EVERY
 def test_what_is_not_recorded_is_named(function):
-    if isinstance(function, np.ufunc):
-        arguments = function.nin
-        if all(function is not f for f in UNRECORDED_UFUNCS):
-            return
-    else:
-        arguments = 1
-        if function in RECORDED or function in TAKES_A_LIST:
-            return
-    with pytest.raises(UnsupportedError, match=rf"{function.__name__}\b.*cannot be recorded"):
-        ft.record(lambda x: dispatch(function, x, arguments), X)
+    recorded = function in UFUNCS if isinstance(function, np.ufunc) else function in numpy_names.FUNCTIONS
+    if not recorded:
+        with pytest.raises(UnsupportedError, match=rf"{function.__name__}\b.*cannot be recorded"):
+            ft.record(lambda x: dispatch(function, x), X)
 
 
-def dispatch(function, x, count):
+def dispatch(function, x):
     """Call a function through the protocol of the traced array, whatever its arguments are."""
     if isinstance(function, np.ufunc):
-        return function(*[x] * count)
+        return function(*[x] * function.nin)
     return x.__array_function__(function, (type(x),), (x,), {})
 
 
-TAKES_A_LIST = ()
-UNRECORDED_UFUNCS = [np.heaviside, np.frexp, np.modf, np.ldexp, np.nextafter, np.spacing, np.gcd, np.lcm, np.left_shift,
-                     np.right_shift, np.logical_xor, np.signbit, np.conjugate, np.isnat, np.vecdot, np.matvec, np.vecmat]  # fmt: skip
-
-
 @pytest.mark.parametrize("method", ["accumulate", "outer", "reduceat", "at", "reduce"])
-@pytest.mark.parametrize("ufunc", [np.add, np.multiply, np.maximum, np.subtract, np.exp, np.arctan2], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("ufunc", [np.add, np.multiply, np.maximum, np.subtract, np.arctan2], ids=lambda f: f.__name__)
 def test_ufunc_methods_are_right_or_refused(ufunc, method):
     calls = {"outer": lambda x: ufunc.outer(x, x), "reduceat": lambda x: ufunc.reduceat(x, [0, 2]),
              "at": lambda x: ufunc.at(x, [0, 1], 2.0), "accumulate": ufunc.accumulate, "reduce": ufunc.reduce}  # fmt: skip
@@ -151,10 +143,7 @@ def test_ufunc_methods_are_right_or_refused(ufunc, method):
         same(found, calls[method](X))
 
 
-INTERNAL = {"__array_interface__", "__array_struct__", "__array_priority__", "__array_finalize__", "__array_wrap__",
-            "__buffer__", "__dlpack__", "__dlpack_device__", "__array_namespace__", "__class_getitem__",
-            "__reduce__", "__setstate__", "__index__"}  # fmt: skip
-METHODS = sorted(name for name in dir(np.ndarray) if name not in INTERNAL and not hasattr(object, name))
+METHODS = sorted(name for name in dir(np.ndarray) if not name.startswith("__"))
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -177,12 +166,12 @@ def test_every_method_of_an_array_works_or_is_refused(name):
         return
     if comparable(expected):
         same_numbers(found, expected)
-    else:
-        assert found == expected or found is expected or type(found) is type(expected)
+    elif name != "flat":
+        assert found == expected
 
 
 def test_methods_that_are_refused_are_named():
-    for name in ("sort", "argsort", "cumsum", "searchsorted", "put", "tobytes", "byteswap", "resize", "argmax"):
+    for name in ("sort", "argsort", "cumsum", "put", "tobytes", "byteswap", "resize", "argmax"):
         with pytest.raises(UnsupportedError, match=name):
             ft.record(lambda x, name=name: getattr(x * 1.0, name)(), X)
 
@@ -217,7 +206,6 @@ CONVERSIONS = {
     "np.fromiter": lambda x: np.fromiter(x, float),
     "np.polynomial": lambda x: np.polynomial.Polynomial(x)(0.5),
     "np.asarray_chkfinite": lambda x: np.asarray_chkfinite(x),
-    "matrix": lambda x: np.matrix(x),
     "masked array": lambda x: np.ma.array(x),
     "memoryview": lambda x: np.frombuffer(x),
 }

@@ -160,7 +160,7 @@ def test_a_pickled_tape_replays():
     assert again(x, 2) == tape(x, 2)
     assert again.grad(x, 2).tolist() == tape.grad(x, 2).tolist()
     assert str(again) == str(tape)
-    with pytest.raises(ReplayError, match="test_replay.py"):
+    with pytest.raises(ReplayError, match=r"test_replay\.py"):
         again(-x, 2)
     with pytest.raises(ReplayError, match="argument 1 is part of this recording"):
         again(x, 3)

@@ -90,12 +90,15 @@ def test_a_branch_follows_the_point_in_grad_and_is_guarded_in_a_tape():
 
 
 @pytest.mark.parametrize(
-    "compare", [operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne], ids=lambda op: op.__name__
+    "compare",
+    [operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne],
+    ids=lambda op: op.__name__,
 )
 def test_comparisons(compare):
     for point in (1.0, 2.0, 3.0):
         for f in (lambda x: compare(x, 2.0), lambda x: compare(2, x), lambda x: compare(x, x + 0.0)):
-            assert ft.value_and_grad(lambda x: x if f(x) else -x)(point) == ((point, 1.0) if f(point) else (-point, -1.0))  # noqa: B023
+            sign = 1.0 if f(point) else -1.0
+            assert ft.value_and_grad(lambda x: x if f(x) else -x)(point) == (sign * point, sign)  # noqa: B023
 
 
 @pytest.mark.parametrize(
@@ -138,7 +141,7 @@ def test_while_loops():
     assert ft.value_and_grad(f)(3.0) == (81.0**2 * 3, 8 * 3.0**7 * 3)
     tape = ft.record(f, 3.0)
     assert tape(2.9) == f(2.9)
-    with pytest.raises(ReplayError, match="while x < 100.0"):
+    with pytest.raises(ReplayError, match=r"while x < 100\.0"):
         tape(20.0)
 
 
@@ -156,7 +159,8 @@ def test_signs_of_zero_and_payloads_of_nan_survive():
     payload = struct.unpack("d", struct.pack("Q", 0x7FF8_0000_0000_1234))[0]
 
     def f(x):
-        return np.copysign(1.0, x * 0.0 + -0.0) + np.copysign(x, -0.0) + np.copysign(x, 0.0), x * 0.0 + payload, -0.0 * x
+        signs = np.copysign(1.0, x * 0.0 + -0.0) + np.copysign(x, -0.0) + np.copysign(x, 0.0)
+        return signs, x * 0.0 + payload, -0.0 * x
 
     first, second, third = ft.record(f, 2.0)(3.0)
     assert first == 1.0

@@ -52,7 +52,7 @@ def of_slots(function, x, *args, **kwargs):
 
 def of_many(function, arrays, *args, dtype=None, casting=None, **kwargs):
     """Apply a function to the slots of several arrays, constants among them."""
-    builder = builder_of(arrays if isinstance(arrays, list | tuple | TracedArray) else list(arrays))
+    builder = builder_of(arrays)
     refuse_traced(function, args, kwargs)
     check_dtype(function, builder, dtype)
     traced = traced_of(builder, arrays)

@@ -1,0 +1,65 @@
+"""Run as a program: adds a row to the table, loads the rest of fasttape, and uses the row everywhere.
+
+The row answers to `numpy.spacing` and `math.gamma`, which have no row of their own; its rule is softsign, so that a
+right result cannot come from these functions themselves.
+"""
+
+import math
+import sys
+
+import numpy as np
+
+from fasttape import ops
+
+
+def softsign_partials(x, r):
+    return ((1.0 - np.abs(r)) ** 2,)
+
+
+ROW = ops.Op(
+    "softsign",
+    lambda x: x / (1.0 + np.abs(x)),
+    softsign_partials,
+    ("numpy.spacing", "math.gamma"),
+    "x / (1 + |x|)",
+    (ops.REAL,),
+    traits=frozenset({ops.INLINE}) if "inline" in sys.argv else frozenset(),
+)
+assert not any(name in op.names for op in ops.OPS for name in ROW.names)
+ops.OPS += (ROW,)
+ops.CODE[ROW.name] = len(ops.OPS) - 1
+
+import fasttape as ft  # noqa: E402 - the table comes first
+from fasttape.testing import check_grads  # noqa: E402
+
+
+def softsign(x):
+    return x / (1.0 + np.abs(x))
+
+
+def slope(x):
+    return 1.0 / (1.0 + np.abs(x)) ** 2
+
+
+for function in (np.spacing, math.gamma):
+    for at in (1.0, -3.0):
+        assert ft.value_and_grad(lambda x: function(x))(at) == (softsign(at), slope(at))  # noqa: B023
+    assert ft.jvp(function, (1.0,), (2.0,)) == (0.5, 0.5)
+
+for x in (np.array([0.5, -2.0, 0.0]), np.linspace(-1.0, 1.0, 12).reshape(3, 4)[:, ::2], np.float32([0.25, 3.0])):
+    value, gradient = ft.value_and_grad(lambda x: np.sum(np.spacing(x) * x))(x)
+    assert gradient.dtype == x.dtype
+    np.testing.assert_allclose(gradient, softsign(x) + x * slope(x), rtol=1e-6 if x.dtype == np.float32 else 1e-14)
+    tape = ft.record(lambda x: np.spacing(x) + 0.0, x)
+    np.testing.assert_allclose(tape(2 * x), softsign(2 * x), rtol=1e-6 if x.dtype == np.float32 else 1e-14)
+    value, tangent = tape.jvp((x,), (np.ones_like(x),))
+    np.testing.assert_allclose(tangent, slope(x), rtol=1e-6 if x.dtype == np.float32 else 1e-14)
+
+tape = ft.record(lambda x: math.gamma(x) * 3.0, 0.5)
+assert "softsign x" in str(tape)
+assert tape.grad(-3.0) == 3.0 * slope(-3.0)
+row = next(row for row in tape.trace(1.0).rows if row.operation == "softsign x")
+assert row.partials == (("x", 0.25),)
+assert "softsign" in tape.trace(0.5).dot()
+check_grads(lambda x: np.spacing(x) * math.gamma(0.5 * x[0]), (np.array([0.3, -1.2]),))
+sys.stdout.write("the row works")
