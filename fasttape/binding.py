@@ -1,4 +1,4 @@
-"""How Python arguments become input slots and slots become Python results: leaves, dtypes, what a replay must repeat."""
+"""How Python arguments become input slots, and slots Python results: leaves, dtypes, what a replay must repeat."""
 
 from typing import Any, NamedTuple
 
@@ -58,9 +58,7 @@ def check_argnums(name, argnums, count) -> tuple[int, ...]:
     called = f"{name} was called with {count} positional argument{'' if count == 1 else 's'}"
     for n in wanted:
         if not isinstance(n, int | np.integer):
-            raise ArgnumsError(
-                f"argnums={argnums!r} names {n!r}, which is not a position; write an int or a tuple of ints"
-            )
+            raise ArgnumsError(f"argnums={argnums!r} names {n!r}, which is not a position; write an int or a tuple")
         if not -count <= n < count:
             raise ArgnumsError(f"argnums={argnums!r} names argument {n}, but {called}")
     positions = tuple(int(n) % count for n in wanted)

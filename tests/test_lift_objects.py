@@ -207,7 +207,8 @@ def test_lifted_copies_are_freed_without_the_collector():
             return math.sin(x) * data.weight + user_module.helper(x)
 
         assert ft.grad(f)(0.0) == 4.0
-        del f, data
+        del f
+        data = None
         assert watched() is None
     finally:
         gc.enable()

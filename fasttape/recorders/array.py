@@ -234,18 +234,6 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     def fill(self, value):
         self[...] = value
 
-    # ---- NumPy's protocols
-
-    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
-        from fasttape.recorders.numpy_names import call_ufunc
-
-        return call_ufunc(ufunc, method, inputs, kwargs)
-
-    def __array_function__(self, function, types, args, kwargs):
-        from fasttape.recorders.numpy_names import call_function
-
-        return call_function(function, args, kwargs)
-
 
 def _method(name):
     def method(self, *args, **kwargs):
@@ -259,8 +247,7 @@ METHODS = "sum mean prod max min std var dot ravel squeeze swapaxes repeat take 
 METHODS += " argmax argmin sort argsort cumsum cumprod searchsorted nonzero ptp choose partition"
 for _name in METHODS.split():
     setattr(TracedArray, _name, _method(_name))
-for _name in ("__array_ufunc__", "__array_function__", "__array__"):
-    setattr(TracedScalar, _name, vars(TracedArray)[_name])
+TracedScalar.__array__ = TracedArray.__array__
 
 
 def plain_index(key):

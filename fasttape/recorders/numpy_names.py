@@ -40,13 +40,13 @@ NEAREST = {
 
 
 @functools.cache
-def _ufuncs(modules: frozenset):
-    """Opcode by ufunc, for every name in the table that is a ufunc of a loaded module."""
+def _ufuncs(special: bool):
+    """Opcode by ufunc, for every name in the table that is a ufunc of NumPy or, once it is loaded, scipy.special."""
     found = {}
     for opcode, op in enumerate(ops.OPS):
         for name in op.names:
             module, _, attribute = name.rpartition(".")
-            if module in modules:
+            if module == "numpy" or (special and module == "scipy.special"):
                 function = getattr(importlib.import_module(module), attribute)
                 if isinstance(function, np.ufunc):
                     found[function] = opcode
@@ -55,8 +55,26 @@ def _ufuncs(modules: frozenset):
 
 def opcode_of(ufunc):
     """The row that a ufunc answers to, or None."""
-    modules = {"numpy"} | ({"scipy.special"} & sys.modules.keys())
-    return _ufuncs(frozenset(modules)).get(ufunc)
+    return _ufuncs("scipy.special" in sys.modules).get(ufunc)
+
+
+def array_ufunc(self, ufunc, method, *inputs, **kwargs):
+    """NumPy's protocol for ufuncs; a call with traced scalars and numbers only takes a short way."""
+    if method == "__call__" and not kwargs:
+        opcode = opcode_of(ufunc)
+        if opcode is not None and opcode != POW and all(type(x) in SINGLE for x in inputs):
+            return scalar(self.builder, opcode, [slot(self.builder, x) for x in inputs])
+    return call_ufunc(ufunc, method, inputs, kwargs)
+
+
+def slot(builder, x):
+    """The slot of a traced scalar or a number."""
+    return x.slot if type(x) is TracedScalar and x.builder is builder else slot_of(builder, x)
+
+
+def array_function(self, function, types, args, kwargs):
+    """NumPy's protocol for functions."""
+    return call_function(function, args, kwargs)
 
 
 def call_ufunc(ufunc, method, inputs, kwargs):
@@ -116,9 +134,6 @@ def refuse(ufunc, kwargs):
 def call_row(opcode, inputs):
     """Record a row on operands of any kind; integer powers by constants keep their exponent."""
     builder = builder_of(inputs)
-    if opcode != POW and all(type(x) in SINGLE for x in inputs):
-        slots = [x.slot if type(x) is TracedScalar and x.builder is builder else slot_of(builder, x) for x in inputs]
-        return scalar(builder, opcode, slots)
     if opcode == POW and is_number(inputs[1]) and abs(inputs[1]) < MAX_EXPONENT and inputs[1] == int(inputs[1]):
         x = as_traced(builder, inputs[0])
         if inputs[1] == 2:
@@ -170,3 +185,8 @@ def unsupported(function) -> UnsupportedError:
     name = full_name(function)
     nearest = NEAREST.get(name.rpartition(".")[2])
     return UnsupportedError(f"{name} cannot be recorded" + (f"; the nearest that can: numpy.{nearest}" if nearest else ""))
+
+
+for _kind in (TracedScalar, TracedArray):
+    _kind.__array_ufunc__ = array_ufunc
+    _kind.__array_function__ = array_function

@@ -147,18 +147,29 @@ def binary(opcode):
         b = y.slot if y.__class__ is TracedScalar and y.builder is x.builder else slot_of(x.builder, y)
         return NotImplemented if b is None else append(x.builder, opcode, x.slot, b)
 
-    return binary_inline(opcode) if ops.INLINE in ops.OPS[opcode].traits else method
+    return method
+
+
+def reflected(opcode):
+    """The method for a plain number on the left."""
+
+    def method(y, x):
+        a = slot_of(y.builder, x)
+        return NotImplemented if a is None else append(y.builder, opcode, a, y.slot)
+
+    return method
+
+
+# The same for the rows that sweeps hold, written flat, because recording spends its time here.
 
 
 def binary_inline(opcode):
-    """`binary` for the rows that sweeps hold; written flat, because recording spends its time here."""
-
     def method(x, y):
         builder = x.builder
         if y.__class__ is TracedScalar and y.builder is builder:
             b = y.slot
-        elif y.__class__ is float and y in builder.pool:
-            b = builder.pool[y]
+        elif y.__class__ is float:
+            b = builder.pool[y] if y in builder.pool else builder.constant(y)
         elif (b := slot_of(builder, y)) is None:
             return NotImplemented
         n = builder.n
@@ -178,13 +189,26 @@ def binary_inline(opcode):
     return method
 
 
-def reflected(opcode):
-    """The method for a plain number on the left."""
-
+def reflected_inline(opcode):
     def method(y, x):
         builder = y.builder
-        a = builder.pool[x] if x.__class__ is float and x in builder.pool else slot_of(builder, x)
-        return NotImplemented if a is None else append(builder, opcode, a, y.slot)
+        if x.__class__ is float:
+            a = builder.pool[x] if x in builder.pool else builder.constant(x)
+        elif (a := slot_of(builder, x)) is None:
+            return NotImplemented
+        n = builder.n
+        try:
+            builder.ops[n] = opcode
+            builder.a[n] = a
+            builder.b[n] = y.slot
+        except IndexError:
+            builder.flush()
+            return method(y, x)
+        builder.n = n + 1
+        r = TracedScalar()
+        r.builder = builder
+        r.slot = n + builder.shift
+        return r
 
     return method
 
@@ -196,9 +220,11 @@ def define_operators():
             module, _, attribute = name.rstrip("_").rpartition(".")
             if module != "operator" or f"__{attribute}__" in vars(TracedScalar):
                 continue
-            setattr(TracedScalar, f"__{attribute}__", (unary if op.arity == 1 else binary)(opcode))
+            inline = ops.INLINE in op.traits
+            two = binary_inline if inline else binary
+            setattr(TracedScalar, f"__{attribute}__", (unary if op.arity == 1 else two)(opcode))
             if op.arity == 2 and ops.PREDICATE not in op.traits:
-                setattr(TracedScalar, f"__r{attribute}__", reflected(opcode))
+                setattr(TracedScalar, f"__r{attribute}__", (reflected_inline if inline else reflected)(opcode))
     for method, name in ROUNDINGS.items():
         setattr(TracedScalar, method, lambda x, opcode=ops.CODE[name]: whole(x, opcode))
 

@@ -10,13 +10,22 @@ from fasttape import ops
 from fasttape.recorders.array import TracedArray, any_traced, as_traced
 from fasttape.recorders.instructions import elementwise
 from fasttape.recorders.numpy_shapes import array
-from fasttape.recorders.scalar import TracedScalar
+from fasttape.recorders.scalar import TracedScalar, append
 
 TRACED = (TracedScalar, TracedArray)
 
 
 def stand_in(function, opcode, arity, integer):
     """A function that records its row for traced arguments and is the real one for all others."""
+    if arity == 1:
+
+        @functools.wraps(function)
+        def one(x):
+            if type(x) is TracedScalar:
+                return append(x.builder, opcode, x.slot)
+            return elementwise(x.builder, opcode, [x]) if isinstance(x, TracedArray) else function(x)
+
+        return one
 
     @functools.wraps(function)
     def recording(*args):
