@@ -102,9 +102,11 @@ class Tape:
 
         >>> import fasttape as ft
         >>> print(ft.record(lambda x: x * x, 1.0).trace(3.0))
-        variable  operation  primal  partials      adjoint
-        v1        x          3       -             6
-        v2        v1 v1      9       v1: 3, v1: 3  1
+        variable  operation  primal  partials    adjoint
+        x         input      3       -           6
+        v1        mul x x    9       x: 3, x: 3  1
+        <BLANKLINE>
+        2 input-output paths, 1 instructions in the sweep
         """
         scalar_output(self._recording, "trace")
 

@@ -7,7 +7,7 @@ from fasttape.testing import check_grads
 
 
 def agree(f, *args, grads=True, rtol=1e-13):
-    """Assert that `f` gives under recording and under replay what it gives without, and that its derivatives are right."""
+    """Assert that `f` gives under recording and under replay what it gives without, and the right derivatives."""
     expected = f(*args)
     tape = ft.record(f, *args, argnums=tuple(range(len(args))))
     same(tape(*args), expected, rtol)

@@ -35,7 +35,6 @@ ops.CODE[ROW.name] = len(ops.OPS) - 1
 
 found.loader.exec_module(package)
 import fasttape as ft  # noqa: E402
-from fasttape.testing import check_grads  # noqa: E402
 
 
 def softsign(x):
@@ -66,5 +65,4 @@ assert tape.grad(-3.0) == 3.0 * slope(-3.0)
 row = next(row for row in tape.trace(1.0).rows if row.operation == "softsign x")
 assert row.partials == (("x", 0.25),)
 assert "softsign" in tape.trace(0.5).dot()
-check_grads(lambda x: np.spacing(x) * math.gamma(0.5 * x[0]), (np.array([0.3, -1.2]),))
 sys.stdout.write("the row works")

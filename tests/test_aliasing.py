@@ -16,7 +16,9 @@ SIZE = 12
 INDICES = st.one_of(
     st.tuples(st.integers(-4, 3), st.integers(-3, 2)),
     st.integers(-4, 3),
-    st.builds(slice, st.integers(-5, 5) | st.none(), st.integers(-5, 5) | st.none(), st.sampled_from([None, 1, 2, -1, -2])),
+    st.builds(
+        slice, st.integers(-5, 5) | st.none(), st.integers(-5, 5) | st.none(), st.sampled_from([None, 1, 2, -1, -2])
+    ),
     st.lists(st.integers(-4, 3), max_size=4).map(lambda x: np.array(x, np.intp)),
     st.lists(st.booleans(), min_size=4, max_size=4).map(np.array),
     st.just(Ellipsis),
@@ -36,7 +38,7 @@ STEPS = st.one_of(
 
 
 class Coefficients:
-    """Plain arrays with one more axis, which says how much of each input is in an element; the interface of an array."""
+    """Plain arrays with one more axis, which says how much of each input an element holds; looks like an array."""
 
     def __init__(self, numbers):
         self.numbers = numbers
@@ -59,7 +61,7 @@ class Coefficients:
         return Coefficients(self.numbers.reshape(*shape, SIZE + 1))
 
     @property
-    def T(self):  # noqa: N802 - the name of the attribute of an array
+    def T(self):
         return Coefficients(self.numbers.transpose(*range(self.numbers.ndim - 2, -1, -1), -1))
 
     def copy(self):

@@ -1,6 +1,7 @@
 """What users call: argnums, auxiliary output, keywords, trees of arguments, types in and out, bad input."""
 
 import collections
+import doctest
 import math
 import re
 
@@ -9,6 +10,7 @@ import pytest
 
 import fasttape as ft
 from fasttape.errors import ArgnumsError, ArgumentError, LeakError, MutationError, OutputError, UnsupportedError
+from fasttape.testing import check_grads
 
 Pair = collections.namedtuple("Pair", "left right")
 
@@ -361,3 +363,15 @@ def test_names_of_transforms():
     assert ft.grad(product).__name__ == "grad(product)"
     assert ft.value_and_grad(math.sin).__name__ == "value_and_grad(sin)"
     assert not hasattr(ft.grad(product), "__wrapped__")
+
+
+@pytest.mark.parametrize(
+    "x", [ft.grad, ft.value_and_grad, ft.jvp, ft.record, ft.Tape, check_grads], ids=lambda x: x.__name__
+)
+def test_examples_in_docstrings(x):
+    tests = doctest.DocTestFinder().find(x, x.__name__, globs={"__name__": "__main__"})
+    assert sum(len(test.examples) for test in tests) > 0
+    report = []
+    for test in tests:
+        failed, _ = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=report.append)
+        assert failed == 0, "".join(report)

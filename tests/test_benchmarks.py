@@ -1,5 +1,6 @@
 """The measuring code: it refuses wrong results, draws variants, and its peers agree with each other."""
 
+import numba
 import numpy as np
 import pytest
 
@@ -36,6 +37,7 @@ def test_unequal_results_are_refused(wrong):
         harness.measure(problem((1.0, 2.0), wrong), None)
 
 
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="there is nothing to time in the Python twins")
 @pytest.mark.parametrize("seed", [None, 5])
 @pytest.mark.parametrize("name", QUICK)
 def test_contenders_agree_on_the_published_sizes_and_on_a_variant(name, seed):

@@ -2,6 +2,7 @@
 
 import importlib.util
 
+import numba
 import numpy as np
 import pytest
 
@@ -11,7 +12,11 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.mark.slow
-def test_demo_shows_its_three_parts_and_writes_a_figure(tmp_path, capsys):
+def test_demo_shows_its_three_parts_and_writes_a_figure(tmp_path, capsys, monkeypatch):
+    from fasttape.demo import regression
+
+    if numba.config.DISABLE_JIT:  # the Python twins are too slow for a whole descent
+        monkeypatch.setattr(regression, "STEPS", 10)
     assert __main__.main(["demo", "--out", str(tmp_path / "new"), "--epochs", "1"]) == 0
     text = capsys.readouterr().out
     assert "sqrt(x² + exp(x²)) + cos(x² + exp(x²))" in text
@@ -46,6 +51,7 @@ def test_the_network_gradient_equals_back_propagation_by_hand():
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="five trainings are too much for the Python twins")
 def test_the_worst_of_five_seeds_reads_96_percent_of_the_test_images():
     from fasttape.demo import digits
 

@@ -20,7 +20,7 @@ def test_hierarchy(error):
 
 @pytest.mark.parametrize("error", [x for x in CLASSES if x is not errors.FastTapeError])
 def test_the_docstring_fails_as_it_says_and_shows_the_fix(error):
-    (test,) = doctest.DocTestFinder(recurse=False).find(error, error.__name__)
+    (test,) = doctest.DocTestFinder(recurse=False).find(error, error.__name__, globs={"__name__": "__main__"})
     raised = [i for i, example in enumerate(test.examples) if example.exc_msg]
     assert raised, "shows no program that fails"
     assert all(error.__name__ in test.examples[i].exc_msg for i in raised)

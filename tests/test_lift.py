@@ -4,6 +4,7 @@ import functools
 import importlib
 import math
 import math as m
+import re
 import threading
 import traceback
 from math import exp
@@ -297,10 +298,26 @@ def test_containers_of_functions():
     assert ft.grad(lambda x: sum(f(x) for f in chain))(0.0) == 4.0
 
 
-def test_a_container_out_of_reach_has_a_clear_error():
-    nested = {"layers": [math.tanh]}
-    with pytest.raises(errors.ConversionError, match="use the value as it is"):
-        ft.grad(lambda x: nested["layers"][0](x))(0.0)
+def test_code_out_of_reach_has_a_clear_error():
+    line = out_of_reach.__code__.co_firstlineno + 1
+    nested = {"layers": [out_of_reach]}
+    message = f"at {re.escape(__file__)}:{line}, which is called out of reach, numpy's functions instead of math's"
+    with pytest.raises(errors.ConversionError, match=message):
+        ft.grad(lambda x: [nested][0]["layers"][0](x))(0.0)
+
+
+def out_of_reach(x):
+    return math.tanh(x)
+
+
+def test_attributes_of_functions_are_shared():
+    def f(x):
+        f.calls += 1
+        return math.exp(x)
+
+    f.calls = 0
+    assert ft.grad(f)(0.0) == 1.0
+    assert f.calls == 1
 
 
 def test_generators_and_comprehensions():

@@ -6,10 +6,8 @@ answers to, so that a function cannot be added without one.
 
 import numpy as np
 import pytest
-import scipy.special
 from agree import agree
 
-from fasttape import ops
 from fasttape.recorders.numpy_names import FUNCTIONS
 
 RNG = np.random.default_rng(5)
@@ -30,6 +28,7 @@ INTEGERS = np.array([3, 1, 2, 0, 4])
 ALL = {"v": V, "m": M, "t": T, "point": POINT, "empty": EMPTY, "row": ROW, "one": ONE}
 
 # fmt: off
+# ruff: noqa: E501
 SHAPES = {
     np.reshape: [(lambda x: np.reshape(x, (4, 3)), M), (lambda x: np.reshape(x, -1), T), (lambda x: x.reshape(2, -1), M),
                  (lambda x: x.reshape((2, 6), order="F"), M), (lambda x: np.reshape(x, (12,), order="F"), M),

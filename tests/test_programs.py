@@ -1,4 +1,4 @@
-"""Properties that hold for every program: values as NumPy's, both modes equal, replays equal recordings, twins agree."""
+"""Properties that hold for every program: values as NumPy's, both modes equal, replays equal recordings, twins too."""
 
 import json
 import os

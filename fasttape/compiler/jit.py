@@ -71,7 +71,8 @@ def digest() -> str:
         for path in sorted(PACKAGE.glob(pattern)):
             text.update(path.read_bytes())
     for op in ops.OPS:
-        text.update(op.name.encode() + op.value.__code__.co_code + op.partials.__code__.co_code)
+        text.update(f"{op.name} {op.arity} {sorted(op.traits)}".encode())
+        text.update(op.value.__code__.co_code + op.partials.__code__.co_code)
     return text.hexdigest()
 
 

@@ -76,7 +76,7 @@ def block(v, aux, p, q, start, n, scratch, row):
 
 @kernel
 def accumulate(w, aux, p, q, start, n, c, c0):
-    """Add the contributions c[c0:] at points start .. start + n to the adjoints of operand q; the reverse of `block`."""
+    """Add the contributions c[c0:] at points start .. start + n to the adjoints of operand q; the mirror of `block`."""
     stride, listed = inner_stride(aux, p, q), aux[q + LIST]
     done = 0
     while done < n:

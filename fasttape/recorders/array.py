@@ -1,10 +1,11 @@
-"""TracedArray: a NumPy array under recording, which is a root (slots) and a geometry (a NumPy array of positions in it).
+"""TracedArray: a NumPy array under recording, a root (slots) and a geometry (a NumPy array of positions in it).
 
 Indexing, reshaping and assignment are NumPy's own work on positions: a view shares its root, so that it sees later
 assignments, and nothing of this appends an instruction. Functions with arithmetic are found in `numpy_names`.
 """
 
 import functools
+import math
 
 import numpy as np
 
@@ -68,8 +69,7 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     @classmethod
     def run(cls, builder, first, shape, *, argument=False, boolean=False):
         """The array of the given shape whose elements are the slots from `first` on, in C order."""
-        size = int(np.prod(shape, dtype=np.int64))
-        root = Root(builder, size, first, argument=argument)
+        root = Root(builder, math.prod(shape), first, argument=argument)
         return cls(root, root.numbers.reshape(shape), boolean=boolean)
 
     @classmethod
@@ -86,7 +86,7 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     size = property(lambda self: self.geometry.size)
     dtype = property(lambda self: np.dtype(bool) if self.boolean else self.root.builder.dtype)
     T = property(lambda self: self.transpose())
-    mT = property(lambda self: np.matrix_transpose(self))  # noqa: N815 - NumPy's name
+    mT = property(lambda self: np.matrix_transpose(self))
     real = property(lambda self: self)
     imag = property(lambda self: np.imag(self))
     itemsize = property(lambda self: self.dtype.itemsize)
@@ -132,7 +132,9 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __bool__(self):
         if self.size != 1:
-            raise ValueError("the truth value of an array with more than one element is ambiguous; use x.any() or x.all()")
+            raise ValueError(
+                "the truth value of an array with more than one element is ambiguous; use x.any() or x.all()"
+            )
         return bool(self.item())
 
     def __int__(self):
@@ -146,8 +148,8 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array__(self, dtype=None, copy=None):
         raise ConversionError(
-            "a traced value was turned into a plain array, or written into one, which would lose its derivative; call a "
-            "NumPy function that can be recorded, with the value as its argument, and join values by np.stack"
+            "a traced value was turned into a plain array, or written into one, which would lose its derivative; call "
+            "a NumPy function that can be recorded, with the value as its argument, and join values by np.stack"
         )
 
     # ---- indexing and assignment
@@ -203,12 +205,12 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def astype(self, dtype, **kwargs):
         wanted = np.dtype(dtype)
-        if wanted == bool and not self.boolean:
+        if wanted.kind == "b" and not self.boolean:
             return as_traced(self.builder, self != 0.0)
         if wanted not in (self.dtype, self.builder.dtype):
             raise UnsupportedError(f"astype({wanted.name}) of a traced {self.dtype} array cannot be recorded")
         made = self.copy()
-        made.boolean = wanted == bool
+        made.boolean = wanted.kind == "b"
         return made
 
     def tolist(self):

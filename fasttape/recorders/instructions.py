@@ -16,7 +16,6 @@ ADD, POSITIVE, SELECT = (ops.CODE[name] for name in ("add", "positive", "select"
 OF_TRUTHS = {ops.CODE[x]: ops.CODE[y] for x, y in (
     ("add", "logical_or"), ("mul", "logical_and"), ("maximum", "logical_or"), ("minimum", "logical_and"),
 )}  # fmt: skip
-KEEPS_TRUTH = {POSITIVE, SELECT, *OF_TRUTHS.values()}
 
 
 def describe(x: TracedArray, geometry):
@@ -51,16 +50,27 @@ def collapse(shape, strides):
     return merged_shape or [1], [m or [1] for m in merged]
 
 
-def record(builder, structural, opcode, shape, operands, size, parameter=0, *, merge=True):
-    """Append an array instruction over operands given as (array, geometry of `shape`); return its first slot."""
-    described = [describe(x, geometry) for x, geometry in operands]
-    shape, strides = list(shape), [s for _, s, _ in described]
-    if merge:
-        shape, strides = collapse(shape, strides)
+def flat(x: TracedArray, shape):
+    """As `describe`, where x is one run of slots or one slot in a space of one dimension; else None."""
+    if x.root.table is not None:
+        return None
+    if x.geometry.shape == shape and x.geometry.flags.c_contiguous:
+        return x.root.first + x.geometry.item(0), [1], None
+    return (x.root.first + x.geometry.item(0), [0], None) if x.geometry.size == 1 else None
+
+
+def collapsed(shape, described):
+    """The iteration space with as few dimensions as possible, and the operands described in it."""
+    shape, strides = collapse(shape, [s for _, s, _ in described])
+    return shape, [(first, s, listed) for (first, _, listed), s in zip(described, strides, strict=True)]
+
+
+def record(builder, structural, opcode, shape, described, size, parameter=0):
+    """Append an array instruction over operands as `describe` gives them; return its first slot."""
     fields = [0, size, opcode, parameter, len(described), len(shape), *shape]
     references, lists = [], []
     at_lists = SHAPE + len(shape) + len(described) * (STRIDES + len(shape))
-    for (first, _, listed), stride in zip(described, strides, strict=True):
+    for first, stride, listed in described:
         if listed is None:
             references.append((len(fields) + FIRST, len(fields) + FIRST + 1))
             fields += [1, REGULAR, first, *stride]
@@ -77,7 +87,8 @@ def record(builder, structural, opcode, shape, operands, size, parameter=0, *, m
 
 def elementwise(builder, opcode, operands, parameter=0):
     """Record a row over broadcast operands: a scalar instruction where the result is a scalar, else one for all."""
-    shape = np.broadcast_shapes(*(x.shape for x in operands))
+    shapes = {x.geometry.shape for x in operands}
+    shape = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
     boolean = ops.PREDICATE in ops.OPS[opcode].traits
     if not boolean and all(x.boolean for x in operands):
         opcode, boolean = among_truths(opcode), True
@@ -88,8 +99,10 @@ def elementwise(builder, opcode, operands, parameter=0):
     size = math.prod(shape)
     if size == 0:
         return TracedArray.run(builder, 0, shape, boolean=boolean)
-    seen = [(x, np.broadcast_to(x.geometry, shape)) for x in operands]
-    first = record(builder, ELEMENTWISE, opcode, shape, seen, size, parameter)
+    space, described = [size], [flat(x, shape) for x in operands]
+    if None in described:
+        space, described = collapsed(shape, [describe(x, np.broadcast_to(x.geometry, shape)) for x in operands])
+    first = record(builder, ELEMENTWISE, opcode, space, described, size, parameter)
     return TracedArray.run(builder, first, shape, boolean=boolean)
 
 
@@ -97,7 +110,9 @@ def among_truths(opcode) -> int:
     """The row that NumPy applies where all operands are truth values."""
     if opcode not in OF_TRUTHS and opcode not in (POSITIVE, SELECT):
         name = ops.OPS[opcode].name
-        raise UnsupportedError(f"{name} of truth values cannot be recorded; write np.where(mask, 1.0, 0.0) for the mask")
+        raise UnsupportedError(
+            f"{name} of truth values cannot be recorded; write np.where(mask, 1.0, 0.0) for the mask"
+        )
     return OF_TRUTHS.get(opcode, opcode)
 
 
@@ -124,7 +139,8 @@ def reduce(x: TracedArray, opcode, axes, start: TracedArray, *, keepdims=False):
     columns = bool(opcode == ADD and kept and axes and 0 < abs(lead.strides[len(kept) - 1]) < abs(lead.strides[-1]))
     if columns:
         lead = x.geometry.transpose(list(axes) + kept)
-    first = record(x.builder, REDUCE, opcode, lead.shape, [(x, lead)], size, int(columns))
+    space, described = collapsed(lead.shape, [describe(x, lead)])
+    first = record(x.builder, REDUCE, opcode, space, described, size, int(columns))
     return TracedArray.run(x.builder, first, shape) if shape else traced(x.builder, first)
 
 
@@ -168,6 +184,7 @@ def gemm(x: TracedArray, y: TracedArray) -> TracedArray:
         two = matrix_strides(operand)
         inner = [0 if d is None else two[d] * ITEM for d in order]
         outer = np.broadcast_to(operand.geometry, (*batch, *operand.shape[-2:])).strides[:-2]
-        seen.append((operand, np.lib.stride_tricks.as_strided(operand.geometry, shape, (*outer, *inner))))
-    first = record(x.builder, GEMM, 0, shape, seen, size, merge=False)
+        spread = np.lib.stride_tricks.as_strided(operand.geometry, shape, (*outer, *inner))
+        seen.append(describe(operand, spread))
+    first = record(x.builder, GEMM, 0, shape, seen, size)
     return TracedArray.run(x.builder, first, (*batch, m, n))

@@ -82,7 +82,7 @@ class Lifting:
         copy.__defaults__ = x.__defaults__ and tuple(map(self.lift, x.__defaults__))
         copy.__kwdefaults__ = x.__kwdefaults__ and {name: self.lift(value) for name, value in x.__kwdefaults__.items()}
         copy.__qualname__, copy.__module__ = x.__qualname__, x.__module__
-        copy.__dict__.update(x.__dict__)
+        copy.__dict__ = x.__dict__
         return copy
 
     def cell(self, name, cell):

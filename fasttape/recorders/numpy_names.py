@@ -1,4 +1,4 @@
-"""What NumPy's protocols find here: ufuncs by the names in the table, functions by family, and an error for the rest."""
+"""What NumPy's protocols find here: ufuncs by the names in the table, functions by family, errors for the rest."""
 
 import functools
 import importlib
@@ -101,7 +101,9 @@ def call_ufunc(ufunc, method, inputs, kwargs):
         else:
             refuse(ufunc, kwargs)
             if not takes_floats(ufunc) and not all(map(is_truth, inputs)):
-                raise UnsupportedError(f"numpy.{ufunc.__name__} of numbers that are not truth values cannot be recorded")
+                raise UnsupportedError(
+                    f"numpy.{ufunc.__name__} of numbers that are not truth values cannot be recorded"
+                )
             result = call_row(opcode, inputs)
     if out is None:
         return result
@@ -148,9 +150,8 @@ def call_function(function, args, kwargs):
     if handler is None:
         raise unsupported(function)
     place = out_places().get(function)
-    if place is not None:
-        if kwargs.pop("out", None) is not None or (len(args) > place and args[place] is not None):
-            raise UnsupportedError(f"{full_name(function)} with out= cannot be recorded")
+    if place is not None and (kwargs.pop("out", None) is not None or (len(args) > place and args[place] is not None)):
+        raise UnsupportedError(f"{full_name(function)} with out= cannot be recorded")
     try:
         return handler(*args, **kwargs)
     except TypeError as error:
@@ -184,7 +185,9 @@ def unsupported(function) -> UnsupportedError:
     """The error for what has no recording, with the nearest name that has one."""
     name = full_name(function)
     nearest = NEAREST.get(name.rpartition(".")[2])
-    return UnsupportedError(f"{name} cannot be recorded" + (f"; the nearest that can: numpy.{nearest}" if nearest else ""))
+    return UnsupportedError(
+        f"{name} cannot be recorded" + (f"; the nearest that can: numpy.{nearest}" if nearest else "")
+    )
 
 
 for _kind in (TracedScalar, TracedArray):

@@ -7,7 +7,7 @@ import numpy as np
 from fasttape.errors import UnsupportedError
 from fasttape.recorders.array import as_traced, builder_of
 from fasttape.recorders.instructions import gemm
-from fasttape.recorders.scalar import TracedScalar, traced
+from fasttape.recorders.scalar import traced
 
 
 def operands(x, y):

@@ -92,7 +92,7 @@ def average(x, axis=None, weights=None, returned=False, *, keepdims=False):
 
 
 def norm(x, ord=None, axis=None, keepdims=False):
-    """Norms of vectors, and the Frobenius norm; their derivative at zero is zero, because zero absorbs infinite slopes."""
+    """Norms of vectors, and Frobenius' norm; the derivative at zero is zero, because zero absorbs an infinite slope."""
     x, axes = prepared(x, axis)
     if ord is None or (ord == "fro" and len(axes) == 2) or (ord == 2 and len(axes) == 1):
         return np.sqrt(total(np.square(x), axes, keepdims=keepdims))
@@ -103,7 +103,9 @@ def norm(x, ord=None, axis=None, keepdims=False):
     size = np.abs(x)
     if math.isinf(ord):
         return (maximum if ord > 0 else minimum)(size, axes, keepdims=keepdims)
-    return total(size, axes, keepdims=keepdims) if ord == 1 else total(size**ord, axes, keepdims=keepdims) ** (1.0 / ord)
+    return (
+        total(size, axes, keepdims=keepdims) if ord == 1 else total(size**ord, axes, keepdims=keepdims) ** (1.0 / ord)
+    )
 
 
 def trace(x, offset=0, axis1=0, axis2=1, dtype=None, out=None):

@@ -10,8 +10,8 @@ from fasttape.recorders.array import TracedArray, any_traced, as_traced, builder
 OF_ONE = (
     np.reshape, np.ravel, np.transpose, np.swapaxes, np.moveaxis, np.rollaxis, np.squeeze, np.expand_dims,
     np.broadcast_to, np.flip, np.fliplr, np.flipud, np.rot90, np.roll, np.diag, np.diagonal, np.diagflat, np.tril,
-    np.triu, np.repeat, np.tile, np.take, np.take_along_axis, np.delete, np.resize, np.split, np.array_split, np.hsplit, np.vsplit, np.dsplit, np.matrix_transpose,
-    np.permute_dims, np.unstack,
+    np.triu, np.repeat, np.tile, np.take, np.take_along_axis, np.delete, np.resize, np.split, np.array_split,
+    np.hsplit, np.vsplit, np.dsplit, np.matrix_transpose, np.permute_dims, np.unstack,
 )  # fmt: skip
 OF_MANY = (
     np.concatenate, np.stack, np.hstack, np.vstack, np.dstack, np.column_stack, np.block,
@@ -62,7 +62,9 @@ def of_many(function, arrays, *args, dtype=None, casting=None, **kwargs):
 
 def check_dtype(function, builder, dtype):
     if dtype is not None and np.dtype(dtype) != builder.dtype:
-        raise UnsupportedError(f"numpy.{function.__name__} with dtype={np.dtype(dtype)} cannot hold {builder.dtype} values")
+        raise UnsupportedError(
+            f"numpy.{function.__name__} with dtype={np.dtype(dtype)} cannot hold {builder.dtype} values"
+        )
 
 
 def traced_of(builder, arrays):
@@ -125,12 +127,12 @@ def broadcast_arrays(*arrays):
     return tuple(of_one(np.broadcast_to, as_traced(builder, x), shape) for x in arrays)
 
 
-def copy(x, order="K", subok=False):  # noqa: FBT002 - NumPy's signature
+def copy(x, order="K", subok=False):
     refuse_traced(np.copy, (order, subok), {})
     return as_traced(x.builder, x).copy()
 
 
-def array(x, dtype=None, *, copy=None, ndmin=0, order="K", subok=False):  # noqa: FBT002 - NumPy's signature
+def array(x, dtype=None, *, copy=None, ndmin=0, order="K", subok=False):
     """numpy.array and numpy.asarray of traced values: an array of the recording."""
     builder = builder_of(x)
     check_dtype(np.array, builder, dtype)
@@ -142,7 +144,6 @@ def array(x, dtype=None, *, copy=None, ndmin=0, order="K", subok=False):  # noqa
 def filled(function):
     """zeros_like and its kin: plain arrays that depend on the shape only."""
 
-
     def handler(x, *args, **kwargs):
         refuse_traced(function, args, kwargs)
         return function(np.empty(x.shape, x.dtype), *args, **kwargs)
@@ -150,7 +151,7 @@ def filled(function):
     return handler
 
 
-def full_like(x, fill_value, dtype=None, order="K", subok=True, shape=None):  # noqa: FBT002 - NumPy's signature
+def full_like(x, fill_value, dtype=None, order="K", subok=True, shape=None):
     """numpy.full_like: the array to be like may be plain, the filling traced, or both."""
     refuse_traced(np.full_like, (dtype, order, shape), {})
     if not any_traced(fill_value):

@@ -1,6 +1,7 @@
 """TracedScalar: a Python number under recording. Its operators, made from the table, append instructions."""
 
 import numbers
+import sys
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,12 @@ class TracedScalar:
         return whole(self, ops.CODE["rint"])
 
     def __float__(self):
-        raise ConversionError("float() of a traced value would lose its derivative; use the value as it is")
+        message = "float() of a traced value would lose its derivative; use the value as it is"
+        frame = sys._getframe(1)
+        if type(frame.f_globals) is dict:  # lifted code has a view of them, and functions of math that record
+            place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+            message += f", and at {place}, which is called out of reach, numpy's functions instead of math's"
+        raise ConversionError(message)
 
     def __complex__(self):
         raise ConversionError("complex() of a traced value would lose its derivative; complex numbers are not recorded")

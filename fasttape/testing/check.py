@@ -66,7 +66,7 @@ def check_grads(
             compare(f, mode, slope, expected, rtol, 10 * error)
 
 
-def contract(weigh, f, *args):
+def contract(weigh: "Weights", f: Callable[..., Any], *args: Any) -> Any:
     """The outputs of f as one number."""
     return weigh(f(*args))
 
