@@ -1,4 +1,4 @@
-"""The cache of compiled code on disk: a second process never compiles, wherever the package lies and whatever changed."""
+"""The cache of compiled code: a second process never compiles, wherever the package lies and whatever changed."""
 
 import os
 import pathlib

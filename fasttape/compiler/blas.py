@@ -132,7 +132,8 @@ def _multiply_add_twin(entries, m, n, k, x, x0, xr, xc, y, y0, yr, yc, out, o0, 
 
 
 multiply_add = _multiply_add_twin if config.DISABLE_JIT else _multiply_add
-multiply_add.__doc__ = """out (m, n) = beta out + x (m, k) @ y (k, n) for beta 0 or 1, each given by array, first element, row and column stride.
+multiply_add.__doc__ = """out (m, n) = beta out + x (m, k) @ y (k, n) for beta 0 or 1.
 
-Every operand has a unit stride in one direction; the strides of the other are those of BLAS leading dimensions.
+Each is given by array, first element, row and column stride. Every operand has a unit stride in one direction; the
+strides of the other are those of BLAS leading dimensions.
 """
