@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasttape import ops, special
-from fasttape.ops import COMMUTATIVE, INTEGER, LINEAR, OPS, PREDICATE, ZERO_DERIVATIVE
+from fasttape.ops import COMMUTATIVE, INLINE, INTEGER, LINEAR, OPS, PREDICATE, ZERO_DERIVATIVE
 
 ULPS = 8.0  # on top of what two half-ulp moves of each operand do
 SMALLEST_NORMAL = 2.0**-1022
@@ -270,7 +270,7 @@ def test_traits(op):
     if INTEGER in op.traits:
         assert all(partials[-1] == 0.0 for _, *partials in numbers)
     assert (ZERO_DERIVATIVE in op.traits) == (not any(any(partials) for _, *partials in numbers))
-    assert op.traits <= {COMMUTATIVE, LINEAR, ZERO_DERIVATIVE, PREDICATE, INTEGER}
+    assert op.traits <= {COMMUTATIVE, INLINE, LINEAR, ZERO_DERIVATIVE, PREDICATE, INTEGER}
 
 
 @each_row

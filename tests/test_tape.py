@@ -5,9 +5,12 @@ import pickle
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import fasttape as ft
 from fasttape.decode import count_paths
+from fasttape.recorders.freeze import by_run, by_table
 
 
 def example1(x):
@@ -126,3 +129,20 @@ def test_replay_equals_recording_anew_bit_for_bit():
     tape = ft.record(example1, 1.0)
     for x in np.linspace(-1.2, 1.2, 25).tolist():
         assert tape.value_and_grad(x) == ft.value_and_grad(example1)(x)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 5), st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), min_size=1, max_size=8))
+def test_both_ways_to_number_constants_first_agree(first, runs):
+    starts, sizes, at = [], [], first
+    for gap, size in runs:
+        starts.append(at + gap)
+        sizes.append(size)
+        at += gap + size
+    slots = at + 2
+    arguments = np.array(starts), np.array(sizes), first, slots
+    renumbered = by_run(*arguments)(np.arange(slots))
+    np.testing.assert_array_equal(by_table(*arguments)(np.arange(slots)), renumbered)
+    assert sorted(renumbered) == list(range(slots))
+    constants = [slot for start, size in zip(starts, sizes, strict=True) for slot in range(start, start + size)]
+    np.testing.assert_array_equal(renumbered[constants], first + np.arange(len(constants)))

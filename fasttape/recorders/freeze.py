@@ -25,9 +25,11 @@ def freeze(builder, outputs: np.ndarray, differentiated) -> Program:
     guards = np.array(builder.guards, np.int64).reshape(-1, 2)
     constants = np.empty(0, builder.dtype)
     if builder.runs:
-        constants, renumber = constants_first(builder, slots)
-        if slots < SPARSE * ops.size:
-            renumber = renumber(np.arange(slots)).__getitem__
+        starts = np.array([at for at, _ in builder.runs])
+        sizes = np.array([np.size(x) for _, x in builder.runs])
+        constants = gather(builder, sizes)
+        numbering = by_table if slots < SPARSE * ops.size else by_run
+        renumber = numbering(starts, sizes, 1 + builder.size, slots)
         kept = ops != CONST
         guards[:, 0] = (np.cumsum(kept) - 1)[guards[:, 0]]
         ops, a, b = ops[kept], a[kept], b[kept]
@@ -45,18 +47,19 @@ def freeze(builder, outputs: np.ndarray, differentiated) -> Program:
     return mark_active(program)
 
 
-def constants_first(builder, slots):
-    """The values of all constants, and the function from old to new slots."""
-    starts = np.array([at for at, _ in builder.runs])
-    sizes = np.array([np.size(x) for _, x in builder.runs])
+def gather(builder, sizes) -> np.ndarray:
+    """The values of all constants in one array."""
+    if sizes.size == 1:
+        return np.atleast_1d(builder.dtype.type(builder.runs[0][1]))
+    constants = np.empty(sizes.sum(), builder.dtype)
+    for stop, size, (_, x) in zip(np.cumsum(sizes).tolist(), sizes.tolist(), builder.runs, strict=True):
+        constants[stop - size : stop] = x
+    return constants
+
+
+def by_run(starts, sizes, first, slots):
+    """The function from old to new slots that looks for the last run of constants before a slot."""
     stops = np.cumsum(sizes)
-    if len(builder.runs) == 1:
-        constants = np.atleast_1d(builder.dtype.type(builder.runs[0][1]))
-    else:
-        constants = np.empty(stops[-1], builder.dtype)
-        for stop, size, (_, x) in zip(stops.tolist(), sizes.tolist(), builder.runs, strict=True):
-            constants[stop - size : stop] = x
-    first = 1 + builder.size
 
     def renumber(old):
         run = np.searchsorted(starts, old, side="right") - 1
@@ -65,7 +68,20 @@ def constants_first(builder, slots):
         among_results = old + np.where(old < first, 0, stops[-1] - np.where(run < 0, 0, stops[run]))
         return np.where(inside & (run >= 0), among_constants, among_results)
 
-    return constants, renumber
+    return renumber
+
+
+def by_table(starts, sizes, first, slots):
+    """The same function from a table of all slots."""
+    constant = np.zeros(slots, np.int8)
+    constant[starts[sizes == 1]] = 1
+    for start, size in zip(starts[sizes > 1].tolist(), sizes[sizes > 1].tolist(), strict=True):
+        constant[start : start + size] = 1
+    before = np.cumsum(constant, dtype=np.uint32)
+    renumbered = np.arange(slots, dtype=np.uint32)
+    renumbered[first:] += before[-1] - before[first:]
+    renumbered[constant.view(bool)] = np.arange(first, first + before[-1])
+    return renumbered.__getitem__
 
 
 def site(code, place) -> Site:
