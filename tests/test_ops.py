@@ -204,11 +204,15 @@ def test_names_agree(op):
     """Every function that the row answers to computes the row's value."""
     for name in op.names:
         reference = resolve(name)
+        if name.startswith("operator.") and any(n in name for n in ("and_", "or_", "invert")):
+            continue  # of Python numbers these are about bits; arrays come here through the ufuncs
         for operands in points(op, 25):
             got = evaluate(op, operands)[0]
             try:
                 with np.errstate(all="ignore"):
                     arguments = operands[::-1] if INTEGER in op.traits else operands
+                    if isinstance(reference, np.ufunc) and not any("d" in loop for loop in reference.types):
+                        arguments = [bool(x) for x in arguments]  # bitwise functions: of truth values only
                     expected = float(reference(*arguments))
             except (OverflowError, ValueError, ZeroDivisionError):  # `math` and Python raise where NumPy returns inf
                 continue
