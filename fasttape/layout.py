@@ -21,6 +21,7 @@ ELEMENTWISE = 253  # the row CODE over the iteration space
 REDUCE = 252  # the row CODE over the trailing (PARAM = 0) or leading (PARAM = 1) dimensions
 GEMM = 251  # shape = batch + (m, n, k): sums over k the product of its two operands
 FIRST_STRUCTURAL = 251
+STRUCTURAL_NAMES = {ELEMENTWISE: "array operations", REDUCE: "reductions", GEMM: "matrix products"}
 
 LENGTH, SIZE, CODE, PARAM, OPERANDS, NDIM, SHAPE = range(7)
 ACTIVE, LIST, FIRST, STRIDES = range(4)

@@ -10,7 +10,6 @@ import hashlib
 import pathlib
 import sys
 import threading
-import time
 import types
 
 import numba
@@ -18,6 +17,7 @@ import numpy as np
 
 from fasttape import ops
 from fasttape.compiler import vector
+from fasttape.layout import STRUCTURAL_NAMES
 
 PACKAGE = pathlib.Path(__file__).parents[1]
 SOURCES = ("ops.py", "special.py", "layout.py", "compiler/*.py", "execute/*.py")
@@ -45,7 +45,7 @@ def sweep(factory):
             return numba.njit(**OPTIONS)(function)
 
     def first(*args):
-        with _announced(name):
+        with _announced(f"the {name} sweep"):
             result = make()(*args)
         lazy.now = make()
         return result
@@ -56,7 +56,9 @@ def sweep(factory):
 
 def entry(factory, opcode, signature):
     """The compiled C function `factory(digest(), opcode)`; has an `address`."""
-    with _announced(f"{factory.__name__} of opcode {opcode}"):
+    kind = factory.__name__.removesuffix("_entry").replace("_", " ")
+    name = ops.OPS[opcode].name if opcode < len(ops.OPS) else STRUCTURAL_NAMES[opcode]
+    with _announced(f"{name}, {kind}"):
         try:
             return numba.cfunc(signature, **OPTIONS, cache=True)(factory(digest(), opcode))
         except RuntimeError:
@@ -93,12 +95,11 @@ class _announced:
     """Says on stderr that kernels are being compiled when that takes longer than a moment."""
 
     def __init__(self, name: str):
-        message = f"fasttape: compiling the {name} sweep (once for this machine; later processes load it from disk)"
+        message = f"fasttape: compiling {name} (once for this machine; later processes load it from disk)"
         self.timer = threading.Timer(PATIENCE, print, (message,), {"file": sys.stderr, "flush": True})
         self.timer.daemon = True
 
     def __enter__(self):
-        self.start = time.perf_counter()
         self.timer.start()
 
     def __exit__(self, *exc):
