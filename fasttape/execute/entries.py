@@ -37,6 +37,7 @@ STRUCTURAL.update(STEPS)
 ALL = 1 << 40  # the length of arrays that come as pointers; a program that verifies stays inside its memory
 HELD = [ops.INLINE in op.traits for op in ops.OPS] + [False] * (256 - len(ops.OPS))  # by opcode: the sweeps' own code
 HELD[CONST] = HELD[GUARD] = True
+CALLED = ~np.array(HELD)
 
 
 def forward_entry(digest, opcode):
@@ -122,7 +123,7 @@ def link(columns, kind, dtype) -> np.ndarray:
         return addresses_of
     opcodes, a, _, aux = columns
     used = np.bincount(opcodes, minlength=256) != 0
-    require(addresses_of, kind, np.flatnonzero(used & ~np.array(HELD)), dtype)
+    require(addresses_of, kind, np.flatnonzero(used & CALLED), dtype)
     if used[ELEMENTWISE] or used[REDUCE]:
         records = a[(opcodes == ELEMENTWISE) | (opcodes == REDUCE)]
         rows = np.unique(aux[records + np.uint32(CODE)])

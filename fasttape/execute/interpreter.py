@@ -96,7 +96,7 @@ class Workspace:
         return self.machine.forward(p.columns, self.values, 0, p.ops.size, p.first_result, self.linked(FORWARD))
 
     def reverse(self, seed, keep=False) -> np.ndarray:
-        """Adjoints for adjoints `seed` of the outputs; those of the inputs are right until `clear`.
+        """Adjoints for the adjoint `seed` of every output; those of the inputs are right until `clear`.
 
         With `keep` those of all slots are.
         """
@@ -104,7 +104,8 @@ class Workspace:
         if self.adjoints is None:
             self.adjoints = ZEROS.take(p.slots, p.dtype)
         self.clean = False
-        np.add.at(self.adjoints, p.outputs, seed)
+        for slot in p.outputs.tolist():
+            self.adjoints[slot] += seed
         self.machine.reverse(p.columns, self.values, self.adjoints, 0, p.ops.size, p.slots, keep, self.linked(REVERSE))
         return self.adjoints
 
