@@ -10,7 +10,7 @@ import pytest
 
 import fasttape as ft
 from fasttape.errors import ArgumentError, ConversionError, LeakError, ReplayError, UnsupportedError
-from fasttape.recorders.builder import STAGE
+from fasttape.recorders.builder import INITIAL
 
 BINARY = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, operator.floordiv, operator.mod]
 NUMBERS = [3, 3.0, np.float64(3.0), np.float32(3.0), np.int64(3), np.int8(3), np.uint16(3), True, np.True_]
@@ -270,7 +270,7 @@ def test_values_of_two_recordings_at_once():
     assert ft.value_and_grad(outer)(3.0) == (13.0, 6.0)
 
 
-@pytest.mark.parametrize("length", [STAGE - 1, STAGE, STAGE + 1, 2 * STAGE + 3, 5 * STAGE])
+@pytest.mark.parametrize("length", [INITIAL - 1, INITIAL, INITIAL + 1, 2 * INITIAL + 3, 5 * INITIAL])
 def test_more_instructions_than_a_stage_holds(length):
     def f(x):
         y = x

@@ -1,4 +1,4 @@
-"""The one place where instructions are appended: staged in lists, kept in preallocated columns that double when full.
+"""The one place where instructions are appended: preallocated columns that double when full.
 
 While recording, constants take slots in order of appearance through CONST instructions, so that a value is known for
 every slot when one is asked for. `freeze` makes the program from what is here.
@@ -8,44 +8,92 @@ import math
 import os
 import struct
 import sys
-from array import array
+import threading
 
 import numpy as np
 
+from fasttape.compiler.objects import extend
+from fasttape.compiler.operators import MEMORY
 from fasttape.errors import LeakError
 from fasttape.execute.entries import HELD, link, table
 from fasttape.execute.interpreter import Machine
 from fasttape.layout import CONST, FORWARD, GUARD
+from fasttape.recorders.scalar import scalar_class
 
-INITIAL = 256
-STAGE = 1024  # instructions that wait in lists, which Python fills faster than arrays
+INITIAL = 4096  # instructions
+AUX = 256  # numbers in side records, at first
 MOST_SLOTS = 2**31
 CONST_OF_ONE = 0  # the record in aux that all single constants share
 INSIDE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
-class Builder:
+class Columns:
+    """Opcodes and operands of a recording, with room to grow."""
+
+    __slots__ = ("addresses", "arrays", "views")
+
+    def __init__(self):
+        self.arrays = [np.empty(INITIAL, kind) for kind in (np.uint8, np.uint32, np.uint32)]
+        self.look()
+
+    def double(self):
+        self.views = None  # resize wants no view of what it moves
+        for array in self.arrays:
+            array.resize(2 * array.size, refcheck=False)
+        self.look()
+
+    def look(self):
+        """Find out where the arrays are now."""
+        self.addresses = [array.__array_interface__["data"][0] for array in self.arrays]
+        self.views = tuple(map(memoryview, self.arrays))
+
+
+class Spare(threading.local):
+    """The columns of a finished recording, kept by each thread for its next one."""
+
+    LARGEST = 1 << 20  # instructions
+
+    def __init__(self):
+        self.columns = None
+
+    def take(self) -> Columns:
+        columns, self.columns = self.columns, None
+        return columns or Columns()
+
+    def give(self, columns):
+        if columns.arrays[0].size <= self.LARGEST:
+            self.columns = columns
+
+
+SPARE = Spare()
+
+
+class Memory:
+    """The part of a recording that compiled operators know; the pool has the slot of each constant by its number."""
+
+    __slots__ = ("pool",)
+
+
+class Builder(extend(Memory, MEMORY)):
     """A program in the making: opcode and operand columns, side records, constants, and the values so far."""
 
-    __slots__ = ("a", "arrays", "aux", "b", "base", "columns", "copied", "done", "dtype", "entries", "fill", "guards")
-    __slots__ += ("machine", "memory", "n", "ops", "placed", "pool", "references", "runs", "shift", "sites", "size")
-    __slots__ += ("unlinked", "used", "values", "view")
+    __slots__ = ("arrays", "aux", "columns", "done", "dtype", "entries", "fill", "guards", "machine", "placed")
+    __slots__ += ("references", "runs", "scalar", "sites", "size", "used", "values")
 
     def __init__(self, dtype, size: int, fill):
         """`fill(out)` writes the `size` inputs, when values are asked for."""
         self.dtype = np.dtype(dtype)
-        self.columns = [np.empty(INITIAL, kind) for kind in (np.uint8, np.uint32, np.uint32)]
-        self.ops, self.a, self.b = ([0] * STAGE for _ in self.columns)
-        self.n = 0  # instructions in the stage
-        self.copied = 0  # of them, those that are in the columns already
-        self.base = 0  # instructions before the stage
-        self.shift = 1 + size  # slot of the next result minus n
-        self.aux = np.empty(INITIAL, np.int64)
+        self.scalar = scalar_class()
+        self.columns = SPARE.take()
+        self.n = 0  # instructions
+        self.next = 1 + size  # slot of the next result
+        self.unlinked = 0  # whether instructions need entries that may not be compiled yet
+        self.open()
+        self.aux = np.empty(AUX, np.int64)
         self.aux[:2] = 2, 1  # the record of CONST_OF_ONE
         self.used = 2  # of aux
-        self.open()
         self.references = []  # (start, stop): places in aux that hold slots
-        self.pool = {}  # scalar constants other than 0.0, which is slot 0
+        self.pool = {0: 0}  # 0.0 is slot 0
         self.arrays = {}  # id of an array constant: (the array, its first slot)
         self.guards = []  # (instruction, number of its site)
         self.sites = {}  # by identity of some code and a place in it: (number, code, place)
@@ -56,52 +104,36 @@ class Builder:
         self.placed = 0  # constants that are in `values`
         self.machine = Machine(self.dtype)
         self.entries = table(self.dtype)
-        self.unlinked = False  # whether instructions need entries that may not be compiled yet
-        self.done = (0, self.shift)  # instruction and slot up to which `values` is evaluated
+        self.done = (0, self.next)  # instruction and slot up to which `values` is evaluated
 
     # ---- appending
 
     def emit(self, opcode: int, a: int, b: int = 0, size: int = 1) -> int:
         """Append one instruction and return the first of the `size` slots that it fills."""
-        n = self.n
-        try:
-            self.ops[n], self.a[n], self.b[n] = opcode, a, b
-        except IndexError:
-            self.flush()
-            return self.emit(opcode, a, b, size)
-        slot = n + self.shift
+        n, slot = self.n, self.next
+        if n >= self.capacity or slot + size > MOST_SLOTS:
+            self.grow(slot + size)
+        ops, operands_a, operands_b = self.columns.views
+        ops[n], operands_a[n], operands_b[n] = opcode, a, b
         self.n = n + 1
-        self.shift += size - 1
+        self.next = slot + size
         if not HELD[opcode]:
-            self.unlinked = True
+            self.unlinked = 1
         return slot
 
-    def flush(self):
-        """Copy what is staged into the columns; a full stage begins anew."""
-        if self.ops is CLOSED:
+    def grow(self, slots: int):
+        """Make room for more instructions; the end of a recording and of the numbers for slots are noticed here."""
+        if self.columns is None:
             raise LeakError(ENDED)
-        start, stop = self.base + self.copied, self.base + self.n
-        if stop + self.shift > MOST_SLOTS:
+        if slots > MOST_SLOTS:
             raise MemoryError("a tape holds at most 2**31 slots")
-        if stop > self.columns[0].size:
-            self.memory = None  # resize wants no view of what it moves
-            for column in self.columns:
-                column.resize(max(stop, 2 * column.size), refcheck=False)
-            self.open()
-        ops, a, b = self.memory
-        ops[start:stop] = bytes(self.ops[self.copied : self.n])
-        a[start:stop] = array("I", self.a[self.copied : self.n])
-        b[start:stop] = array("I", self.b[self.copied : self.n])
-        self.copied = self.n
-        if self.n == STAGE:
-            self.base += STAGE
-            self.shift += STAGE
-            self.n = self.copied = 0
+        self.columns.double()
+        self.open()
 
     def open(self):
-        """Point the views at the columns as they are now."""
-        self.memory = tuple(map(memoryview, self.columns))
-        self.view = (*self.columns, self.aux)
+        """Let compiled operators see the columns where they are now."""
+        self.capacity = self.columns.arrays[0].size
+        self.ops, self.a, self.b = self.columns.addresses
 
     def side(self, record, references=()) -> int:
         """Append a record to `aux` and return its place; `references` are the (start, stop) in it that hold slots."""
@@ -109,7 +141,6 @@ class Builder:
         self.used += len(record)
         if self.used > self.aux.size:
             self.aux.resize(max(self.used, 2 * self.aux.size), refcheck=False)
-            self.open()
         self.aux[place : self.used] = record
         self.references.extend((place + start, place + stop) for start, stop in references)
         return place
@@ -118,9 +149,8 @@ class Builder:
 
     def constant(self, x: float) -> int:
         """The slot of a scalar constant; signs of zero and payloads of nan are kept apart."""
-        if x == 0 and math.copysign(1.0, x) > 0:
-            return 0
-        key = x if x == x and x != 0 else struct.pack("d", x)
+        plain = x == x and (x != 0 or math.copysign(1.0, x) > 0)
+        key = x if plain else struct.pack("d", x)
         slot = self.pool.get(key)
         if slot is None:
             slot = self.pool[key] = self.emit(CONST, CONST_OF_ONE)
@@ -142,10 +172,10 @@ class Builder:
 
     def evaluate(self) -> np.ndarray:
         """The values of all slots so far; what was recorded since the last time is run now."""
+        if self.columns is None:
+            raise LeakError(ENDED)
         first, slot = self.done
-        slots = self.n + self.shift
-        self.flush()
-        last = self.base + self.n
+        last, slots = self.n, self.next
         if first < last or self.values is None:
             if self.values is None or slots > self.values.size:
                 self.reserve(slots)
@@ -153,9 +183,9 @@ class Builder:
                 self.values[at : at + np.size(x)] = x
             self.placed = len(self.runs)
             if self.unlinked:
-                link((*(column[first:last] for column in self.columns), self.aux), FORWARD, self.dtype)
-                self.unlinked = False
-            self.machine.forward(self.view, self.values, first, last, slot, self.entries)
+                link((*(column[first:last] for column in self.columns.arrays), self.aux), FORWARD, self.dtype)
+                self.unlinked = 0
+            self.machine.forward((*self.columns.arrays, self.aux), self.values, first, last, slot, self.entries)
             self.done = last, slots
         return self.values
 
@@ -174,22 +204,16 @@ class Builder:
             frame = frame.f_back
         code, place = frame.f_code, frame.f_lasti
         number, _, _ = self.sites.setdefault((id(code), place), (len(self.sites), code, place))
-        self.guards.append((self.base + self.n, number))
+        self.guards.append((self.n, number))
         self.emit(GUARD, slot, int(outcome), size=0)
 
     # ---- the end of a recording
 
     def close(self):
         """Whatever still holds a traced value gets an error from now on."""
-        self.ops = self.a = self.b = CLOSED
+        if self.columns is not None:
+            SPARE.give(self.columns)
+            self.capacity, self.columns = 0, None
 
 
 ENDED = "a traced value was used after its recording ended; return it from the function instead"
-
-
-class _Closed:
-    def __setitem__(self, key, value):
-        raise LeakError(ENDED)
-
-
-CLOSED = _Closed()

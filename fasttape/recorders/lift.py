@@ -13,6 +13,7 @@ import types
 from fasttape.errors import ArgumentError
 from fasttape.recorders.dependencies import Dependencies
 from fasttape.recorders.liftable import contents, foreign, inner_function, is_method, liftable
+from fasttape.recorders.scalar import Recording
 from fasttape.recorders.stand_ins import either, stand_ins
 from fasttape.recorders.views import RECORDED, Globals, LiftedClass, Member, Module, Parent, Property, original
 
@@ -61,6 +62,8 @@ class Lifting:
 
     def unlift(self, x):
         """The user's object for a lifted copy of it, anything else as it is."""
+        if isinstance(x, Recording):
+            return getattr(x, "__wrapped__", x.function)
         return self.originals.get(id(x), (x, x))[1]
 
     def keep(self, x, copy):

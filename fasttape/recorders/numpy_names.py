@@ -62,14 +62,9 @@ def array_ufunc(self, ufunc, method, *inputs, **kwargs):
     """NumPy's protocol for ufuncs; a call with traced scalars and numbers only takes a short way."""
     if method == "__call__" and not kwargs:
         opcode = opcode_of(ufunc)
-        if opcode is not None and opcode != POW and all(type(x) in SINGLE for x in inputs):
-            return scalar(self.builder, opcode, [slot(self.builder, x) for x in inputs])
+        if opcode is not None and opcode != POW and all(isinstance(x, SINGLE) for x in inputs):
+            return scalar(self.builder, opcode, [slot_of(self.builder, x) for x in inputs])
     return call_ufunc(ufunc, method, inputs, kwargs)
-
-
-def slot(builder, x):
-    """The slot of a traced scalar or a number."""
-    return x.slot if type(x) is TracedScalar and x.builder is builder else slot_of(builder, x)
 
 
 def array_function(self, function, types, args, kwargs):

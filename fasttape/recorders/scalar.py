@@ -1,4 +1,7 @@
-"""TracedScalar: a Python number under recording. Its operators, made from the table, append instructions."""
+"""TracedScalar: a Python number under recording. Its operators, made from the table, append instructions.
+
+What is written here defines what an operator does; `compiler.operators` has the same for the frequent cases, compiled.
+"""
 
 import numbers
 import sys
@@ -7,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from fasttape import ops
+from fasttape.compiler.objects import COMPARISONS
+from fasttape.compiler.operators import classes, flagged
 from fasttape.errors import ArgumentError, ConversionError, LeakError, UnsupportedError
 
 NUMBERS = (float, int, np.floating, np.integer, np.bool_)
@@ -16,9 +21,12 @@ ROUNDINGS = {"__trunc__": "trunc", "__floor__": "floor", "__ceil__": "ceil"}
 
 
 class TracedScalar:
-    """One slot of a recording; behaves as the float that it holds, except that it cannot become one."""
+    """One slot of a recording; behaves as the float that it holds, except that it cannot become one.
 
-    __slots__ = ("builder", "slot")
+    The objects are of a subclass that adds the field `slot` and, where that is possible, compiled operators.
+    """
+
+    __slots__ = ("builder",)
     __hash__ = None  # == records an instruction, so a traced value cannot be a key
     shape, ndim, size = (), 0, 1
 
@@ -101,7 +109,7 @@ def power(x, n):
 
 def traced(builder, slot) -> TracedScalar:
     """The traced number that lives in a slot."""
-    x = TracedScalar()
+    x = builder.scalar()
     x.builder, x.slot = builder, slot
     return x
 
@@ -127,6 +135,8 @@ def slot_of(builder, y):
     if type(y) is float or type(y) is int:
         return builder.constant(y)
     if isinstance(y, TracedScalar):
+        if y.builder is builder:
+            return y.slot
         raise LeakError("values of two recordings were mixed; each recording has its own traced values")
     if is_number(y):
         if isinstance(y, np.generic) and np.result_type(y, builder.dtype) != builder.dtype:
@@ -150,7 +160,7 @@ def binary(opcode):
     """The operator method that records a row of two operands."""
 
     def method(x, y):
-        b = y.slot if y.__class__ is TracedScalar and y.builder is x.builder else slot_of(x.builder, y)
+        b = slot_of(x.builder, y)
         return NotImplemented if b is None else append(x.builder, opcode, x.slot, b)
 
     return method
@@ -166,59 +176,6 @@ def reflected(opcode):
     return method
 
 
-# The same for the rows that sweeps hold, written flat, because recording spends its time here.
-
-
-def binary_inline(opcode):
-    def method(x, y):
-        builder = x.builder
-        if y.__class__ is TracedScalar and y.builder is builder:
-            b = y.slot
-        elif y.__class__ is float:
-            b = builder.pool[y] if y in builder.pool else builder.constant(y)
-        elif (b := slot_of(builder, y)) is None:
-            return NotImplemented
-        n = builder.n
-        try:
-            builder.ops[n] = opcode
-            builder.a[n] = x.slot
-            builder.b[n] = b
-        except IndexError:
-            builder.flush()
-            return method(x, y)
-        builder.n = n + 1
-        r = TracedScalar()  # a class without __init__ is made fastest
-        r.builder = builder
-        r.slot = n + builder.shift
-        return r
-
-    return method
-
-
-def reflected_inline(opcode):
-    def method(y, x):
-        builder = y.builder
-        if x.__class__ is float:
-            a = builder.pool[x] if x in builder.pool else builder.constant(x)
-        elif (a := slot_of(builder, x)) is None:
-            return NotImplemented
-        n = builder.n
-        try:
-            builder.ops[n] = opcode
-            builder.a[n] = a
-            builder.b[n] = y.slot
-        except IndexError:
-            builder.flush()
-            return method(y, x)
-        builder.n = n + 1
-        r = TracedScalar()
-        r.builder = builder
-        r.slot = n + builder.shift
-        return r
-
-    return method
-
-
 def define_operators():
     """Give TracedScalar a method for every row that answers to a name of the operator module."""
     for opcode, op in enumerate(ops.OPS):
@@ -226,13 +183,38 @@ def define_operators():
             module, _, attribute = name.rstrip("_").rpartition(".")
             if module != "operator" or f"__{attribute}__" in vars(TracedScalar):
                 continue
-            inline = ops.INLINE in op.traits
-            two = binary_inline if inline else binary
-            setattr(TracedScalar, f"__{attribute}__", (unary if op.arity == 1 else two)(opcode))
-            if op.arity == 2 and ops.PREDICATE not in op.traits:
-                setattr(TracedScalar, f"__r{attribute}__", (reflected_inline if inline else reflected)(opcode))
+            setattr(TracedScalar, f"__{attribute}__", (unary if op.arity == 1 else binary)(opcode))
+            if op.arity == 2 and attribute not in COMPARISONS:
+                setattr(TracedScalar, f"__r{attribute}__", reflected(opcode))
     for method, name in ROUNDINGS.items():
         setattr(TracedScalar, method, lambda x, opcode=ops.CODE[name]: whole(x, opcode))
+
+
+class Recording:
+    """A function that records its row for traced scalars; for all other arguments it is the function that it holds."""
+
+    __slots__ = ("function",)
+
+    def __call__(self, *args, **kwargs):
+        return self.function(*args, **kwargs)
+
+    def __getattr__(self, name):
+        return getattr(self.function, name)
+
+    def __repr__(self):
+        return repr(self.function)
+
+
+def scalar_class():
+    """The class of the objects that stand for slots."""
+    return classes(TracedScalar, Recording)[0]
+
+
+def recording(opcode, arity, function) -> Recording:
+    """`function` with a short way for traced scalars."""
+    made = classes(TracedScalar, Recording)[1]()
+    made.function, made.opcode, made.arity = function, flagged(opcode), arity
+    return made
 
 
 POW = binary(ops.CODE["pow"])

@@ -1,4 +1,6 @@
-"""Stand-ins for functions that cannot dispatch on traced values by themselves: those of `math`, and `numpy.array`."""
+"""Stand-ins for functions that cannot dispatch on traced values by themselves, those of `math` and `numpy.array`, and
+for ufuncs, which can, but take long to.
+"""
 
 import functools
 import math
@@ -10,9 +12,10 @@ from fasttape import ops
 from fasttape.recorders.array import TracedArray, any_traced, as_traced
 from fasttape.recorders.instructions import elementwise
 from fasttape.recorders.numpy_shapes import array
-from fasttape.recorders.scalar import TracedScalar, append
+from fasttape.recorders.scalar import TracedScalar, recording
 
 TRACED = (TracedScalar, TracedArray)
+POW = ops.CODE["pow"]
 
 
 def stand_in(function, opcode, arity, integer):
@@ -21,14 +24,12 @@ def stand_in(function, opcode, arity, integer):
 
         @functools.wraps(function)
         def one(x):
-            if type(x) is TracedScalar:
-                return append(x.builder, opcode, x.slot)
-            return elementwise(x.builder, opcode, [x]) if isinstance(x, TracedArray) else function(x)
+            return elementwise(x.builder, opcode, [as_traced(x.builder, x)]) if isinstance(x, TRACED) else function(x)
 
-        return one
+        return recording(opcode, arity, one)
 
     @functools.wraps(function)
-    def recording(*args):
+    def several(*args):
         traced = next((x for x in args if isinstance(x, TRACED)), None)
         if traced is None or len(args) != arity:
             return function(*args)
@@ -38,17 +39,17 @@ def stand_in(function, opcode, arity, integer):
             return elementwise(builder, opcode, [as_traced(builder, x)], int(n))
         return elementwise(builder, opcode, [as_traced(builder, x) for x in args])
 
-    return recording
+    return several if integer else recording(opcode, arity, several)
 
 
 def make_array(function):
     """numpy.array and its kin, which do not dispatch on traced values inside lists."""
 
     @functools.wraps(function)
-    def recording(x, *args, **kwargs):
+    def of_traced(x, *args, **kwargs):
         return array(x, *args, copy=function is np.array, **kwargs) if any_traced(x) else function(x, *args, **kwargs)
 
-    return recording
+    return of_traced
 
 
 @functools.wraps(math.log)
@@ -67,10 +68,10 @@ def either(function, inner):
     """`function` for plain arguments, `inner`, the lifted Python code under it, for traced ones."""
 
     @functools.wraps(inner)
-    def recording(*args, **kwargs):
+    def chosen(*args, **kwargs):
         return (inner if any_traced((args, tuple(kwargs.values()))) else function)(*args, **kwargs)
 
-    return recording
+    return chosen
 
 
 def stand_ins() -> dict:
@@ -85,8 +86,12 @@ def _stand_ins(special: bool) -> dict:
         for name in op.names:
             module, _, attribute = name.rpartition(".")
             function = getattr(sys.modules.get(module), attribute, None)
-            if module != "operator" and function is not None and not isinstance(function, np.ufunc):
+            if module == "operator" or function is None:
+                continue
+            if not isinstance(function, np.ufunc):
                 found[id(function)] = function, stand_in(function, opcode, op.arity, ops.INTEGER in op.traits)
+            elif opcode != POW and ops.INTEGER not in op.traits:  # a power may have an integer exponent to keep
+                found[id(function)] = function, recording(opcode, op.arity, function)
     found[id(math.log)] = math.log, log
     found[id(math.pow)] = math.pow, power
     return found

@@ -1,0 +1,83 @@
+"""Renumbering: constants, which a recording leaves among the results, move in front of them.
+
+Which old slots are constants is a bit mask with a count of the bits before each word, so that the new number of any
+slot follows in constant time (a rank query; Jacobson 1989, "Space-efficient static trees and graphs").
+"""
+
+import numpy as np
+
+from fasttape.compiler.jit import kernel, sweep
+from fasttape.layout import A_IS_SLOT, B_IS_SLOT, CONST, GUARD
+
+BITS = 64
+
+
+@kernel
+def population(word):
+    """The number of bits that are set; LLVM makes one instruction of it."""
+    word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return (word * np.uint64(0x0101010101010101)) >> np.uint64(56)
+
+
+@kernel
+def set_bits(mask, start, stop):
+    for word in range(start // BITS, (stop + BITS - 1) // BITS):
+        low, high = max(start - word * BITS, 0), min(stop - word * BITS, BITS)
+        bits = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(BITS - (high - low))
+        mask[word] |= bits << np.uint64(low)
+
+
+@kernel
+def moved(slot, first, total, mask, before):
+    """The new number of a slot; `first` is the one after the inputs, `total` the number of constants."""
+    if slot < first:
+        return np.int64(slot)
+    word, bit = np.int64(slot) // BITS, np.uint64(slot % BITS)
+    rank = np.int64(before[word] + population(mask[word] & ((np.uint64(1) << bit) - np.uint64(1))))
+    if (mask[word] >> bit) & np.uint64(1):
+        return first + rank
+    return np.int64(slot) + total - rank
+
+
+@sweep
+def renumbering(digest):
+    def renumbering(ops, a, b, aux, references, outputs, guards, runs, first, mask, before):
+        digest
+        for k in range(runs.shape[0]):
+            set_bits(mask, runs[k, 0], runs[k, 1])
+        total = np.uint64(0)
+        for word in range(mask.size):
+            before[word] = total
+            total += population(mask[word])
+        total = np.int64(total)
+        kept = guard = 0
+        for i in range(ops.size):
+            op = ops[i]
+            if op == CONST:
+                continue
+            ops[kept] = op
+            a[kept] = moved(a[i], first, total, mask, before) if A_IS_SLOT[op] else a[i]
+            b[kept] = moved(b[i], first, total, mask, before) if B_IS_SLOT[op] else b[i]
+            if op == GUARD:
+                guards[guard, 0] = kept
+                guard += 1
+            kept += 1
+        for k in range(references.shape[0]):
+            for place in range(references[k, 0], references[k, 1]):
+                aux[place] = moved(aux[place], first, total, mask, before)
+        for k in range(outputs.size):
+            outputs[k] = moved(outputs[k], first, total, mask, before)
+        return kept
+
+    return renumbering
+
+
+def renumber(ops, a, b, aux, references, outputs, guards, runs, first, slots) -> int:
+    """Move the constants of `runs`, pairs (start, stop), to the slots from `first` on, in place; return what is left.
+
+    Columns lose their CONST instructions; slots in `aux` stand between the places of `references`.
+    """
+    mask, before = np.zeros(slots // BITS + 1, np.uint64), np.empty(slots // BITS + 1, np.uint64)
+    return renumbering.now(ops, a, b, aux, references, outputs, guards, runs, first, mask, before)
