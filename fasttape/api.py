@@ -4,9 +4,10 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from fasttape.binding import match_tangents
 from fasttape.errors import ArgumentError
+from fasttape.evaluation import Evaluator
 from fasttape.recording import record_call, scalar_output
-from fasttape.tape import Tape
 
 
 def value_and_grad(
@@ -24,9 +25,10 @@ def value_and_grad(
     """
 
     def run(*args: Any, **keywords: Any) -> Any:
-        recording = record_call(f, args, keywords, argnums, passive=False, has_aux=has_aux)
+        recording, values = record_call(f, args, keywords, argnums, passive=False, has_aux=has_aux)
         scalar_output(recording, "value_and_grad")
-        value, gradient = Tape(recording).value_and_grad(*args)
+        evaluator = Evaluator(recording)
+        value, gradient = evaluator.run(values, evaluator.value_and_gradient)
         return ((value, recording.aux) if has_aux else value), gradient
 
     return named("value_and_grad", f, run)
@@ -46,9 +48,10 @@ def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: boo
     """
 
     def run(*args: Any, **keywords: Any) -> Any:
-        recording = record_call(f, args, keywords, argnums, passive=False, has_aux=has_aux)
+        recording, values = record_call(f, args, keywords, argnums, passive=False, has_aux=has_aux)
         scalar_output(recording, "grad")
-        gradient = Tape(recording).grad(*args)
+        evaluator = Evaluator(recording)
+        gradient = evaluator.run(values, evaluator.gradient)
         return (gradient, recording.aux) if has_aux else gradient
 
     return named("grad", f, run)
@@ -70,8 +73,10 @@ def jvp(
     if not isinstance(primals, tuple | list) or not isinstance(tangents, tuple | list):
         raise ArgumentError("jvp takes primals and tangents as tuples with one entry per argument of f")
     argnums = tuple(range(len(primals)))
-    recording = record_call(f, tuple(primals), {}, argnums, passive=False, has_aux=has_aux)
-    value, tangent = Tape(recording).jvp(tuple(primals), tuple(tangents))
+    recording, values = record_call(f, tuple(primals), {}, argnums, passive=False, has_aux=has_aux)
+    evaluator = Evaluator(recording)
+    along = evaluator.along(match_tangents(recording.signature, tangents))
+    value, tangent = evaluator.run(values, along)
     return (value, tangent, recording.aux) if has_aux else (value, tangent)
 
 

@@ -136,15 +136,15 @@ def rebuild(signature, leaves):
     return arguments
 
 
-def fill(signature, values, out):
-    """Write the inputs into their slots; `out` is the part of the slots that holds inputs."""
+def fill(signature, values, out, placed=()):
+    """Write the inputs into their slots, except leaves that are `placed`; `out` is the part of the slots for inputs."""
     if signature.plain:
         out[:] = values
         return
-    for leaf, x in zip(signature.leaves, values, strict=True):
+    for k, (leaf, x) in enumerate(zip(signature.leaves, values, strict=True)):
         if leaf.kind == SCALAR:
             out[leaf.start - 1] = x
-        elif leaf.kind == ARRAY:
+        elif leaf.kind == ARRAY and k not in placed:
             out[leaf.start - 1 : leaf.stop - 1].reshape(leaf.shape)[...] = x
 
 
@@ -160,7 +160,8 @@ def match(signature, args):
         values += flat
     if not (signature.plain and all(type(x) is float or type(x) is int for x in values)):
         for leaf, x in zip(signature.leaves, values, strict=True):
-            match_leaf(signature, leaf, x)
+            if leaf.kind != ARRAY or x.__class__ is not np.ndarray or x.dtype != leaf.dtype or x.shape != leaf.shape:
+                match_leaf(signature, leaf, x)
     return values
 
 
@@ -180,6 +181,8 @@ def match_leaf(signature, leaf, x):
 
 def match_tangents(signature, tangents):
     """The leaves of tangents, one per input, for arguments that the recording holds for."""
+    if len(tangents) != len(signature.structures):
+        raise ArgumentError(f"jvp needs one tangent per primal, got {len(signature.structures)} and {len(tangents)}")
     values = []
     for position, tree in enumerate(tangents):
         flat, structure = trees.flatten(tree)
@@ -211,12 +214,20 @@ def same(x, y) -> bool:
         return x is y
 
 
-def gradient(signature, adjoints):
-    """The adjoints of the inputs, out of those of all slots, as trees like the differentiated arguments."""
+def gradient(signature, adjoints, elsewhere):
+    """The adjoints of the inputs as trees like the differentiated arguments.
+
+    They are among those of all slots, or by number of the leaf `elsewhere`.
+    """
     if signature.plain:
         leaves = adjoints[1 : 1 + signature.size].tolist()
     else:
-        leaves = [result(leaf, adjoints) if leaf.argument in signature.argnums else None for leaf in signature.leaves]
+        leaves = [None] * len(signature.leaves)
+        for k, leaf in enumerate(signature.leaves):
+            if k in elsewhere:
+                leaves[k] = elsewhere[k].reshape(leaf.shape).astype(leaf.dtype, copy=False)
+            elif leaf.argument in signature.argnums:
+                leaves[k] = result(leaf, adjoints)
     arguments = rebuild(signature, leaves)
     chosen = tuple(arguments[n] for n in signature.argnums)
     return chosen[0] if signature.single else chosen

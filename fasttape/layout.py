@@ -4,10 +4,14 @@ A scalar instruction is (ops, a, b) with operand slots in `a` and `b`; a row wit
 `b` (two's complement), a ternary row keeps its second and third operand in `aux[b]`, `aux[b + 1]`. A structural
 instruction keeps in `a` the place of its record in `aux`:
 
-    LENGTH SIZE CODE PARAM OPERANDS NDIM  shape[NDIM]  (ACTIVE LIST FIRST strides[NDIM]) per operand  index lists
+    LENGTH SIZE CODE PARAM CLEAN OPERANDS NDIM  shape[NDIM]  operands  index lists
+    operand: ADJOINTS LIST FIRST ADJOINT strides[NDIM]
 
 The iteration space has `shape`; operand k's element at multi-index i is slot `FIRST + i . strides`, or, where LIST is
 not negative, slot `aux[record + LIST + FIRST + i . strides]`. Results fill SIZE consecutive slots in C order.
+
+CLEAN, ADJOINTS and ADJOINT belong to the executor's plan: in a program the first two are 0, and ADJOINT, the place of
+the operand's adjoints and tangents, is FIRST.
 """
 
 import numpy as np
@@ -23,9 +27,10 @@ GEMM = 251  # shape = batch + (m, n, k): sums over k the product of its two oper
 FIRST_STRUCTURAL = 251
 STRUCTURAL_NAMES = {ELEMENTWISE: "array operations", REDUCE: "reductions", GEMM: "matrix products"}
 
-LENGTH, SIZE, CODE, PARAM, OPERANDS, NDIM, SHAPE = range(7)
-ACTIVE, LIST, FIRST, STRIDES = range(4)
+LENGTH, SIZE, CODE, PARAM, CLEAN, OPERANDS, NDIM, SHAPE = range(8)
+ADJOINTS, LIST, FIRST, ADJOINT, STRIDES = range(5)
 REGULAR = -1
+PASSIVE, ADDS, SETS = range(3)  # ADJOINTS: what a reverse sweep does with those of an operand
 
 # Entries: addresses of compiled functions, one column of 256 opcodes for each kind of work, in one flat array.
 FORWARD, REVERSE, TANGENT, LANES_FORWARD, LANES_PARTIALS, BLAS = range(6)

@@ -16,6 +16,7 @@ from fasttape.special import digamma, expit, gammaln, logit, ndtr, polygamma, po
 
 COMMUTATIVE = "commutative"  # f(x, y) and f(y, x) have the same bits
 LINEAR = "linear"  # the partials are constants
+ONES = "ones"  # and they are 1
 ZERO_DERIVATIVE = "zero derivative"  # the partials are 0 everywhere
 PREDICATE = "predicate"  # the result is a truth value, 1.0 or 0.0
 INLINE = "inline"  # sweeps hold the code of the row; that of other rows is compiled when first used, and called
@@ -126,7 +127,7 @@ TRUTH = Interval(0.0, 1.0)
 # truth value, _N an integer), and the special points that several rows share.
 _R, _RR, _RP, _P, _U = (REAL,), (REAL, REAL), (REAL, POSITIVE), (POSITIVE,), (UNIT,)
 _E, _TT = (EXPONENT,), (TRUTH, TRUTH)
-_C, _L, _Z = frozenset({COMMUTATIVE}), frozenset({LINEAR}), frozenset({ZERO_DERIVATIVE})
+_C, _L, _Z, _1 = frozenset({COMMUTATIVE}), frozenset({LINEAR}), frozenset({ZERO_DERIVATIVE}), frozenset({ONES})
 _I = frozenset({INLINE})
 _N, _T, _CT = frozenset({INTEGER}), frozenset({PREDICATE}) | _Z, frozenset({PREDICATE}) | _Z | _C
 
@@ -141,7 +142,7 @@ SOFT_TIES = (((-INF, -INF), (0.5, 0.5)), ((INF, INF), (0.5, 0.5)), ((-INF, 0.0),
 # ruff: noqa: E501
 OPS: tuple[Op, ...] = (
     # Arithmetic
-    Op("add",      lambda x, y: x + y,    lambda x, y, r: (1.0, 1.0),       ("numpy.add", "operator.add"), "x + y", _RR, traits=_C | _L | _I),
+    Op("add",      lambda x, y: x + y,    lambda x, y, r: (1.0, 1.0),       ("numpy.add", "operator.add"), "x + y", _RR, traits=_C | _L | _1 | _I),
     Op("sub",      lambda x, y: x - y,    lambda x, y, r: (1.0, -1.0),      ("numpy.subtract", "operator.sub"), "x - y", _RR, traits=_L | _I),
     Op("mul",      lambda x, y: x * y,    lambda x, y, r: (y, x),           ("numpy.multiply", "operator.mul"), "x y", _RR, traits=_C | _I),
     Op("div",      lambda x, y: x / y,    lambda x, y, r: (1.0 / y, -r / y), ("numpy.divide", "numpy.true_divide", "operator.truediv"), "x / y", _RP, traits=_I),
@@ -152,7 +153,7 @@ OPS: tuple[Op, ...] = (
     Op("powi",     lambda x, n: powi(x, n), lambda x, n, r: (times(n, powi(x, n - 1)), 0.0), (), "x^n", (REAL, Interval(-9, 12)),
        (((0.0, 0), (0.0, 0.0)), ((0.0, 1), (1.0, 0.0)), ((0.0, 2), (0.0, 0.0)), ((0.0, -1), (-INF, 0.0)), ((-2.0, 3), (12.0, 0.0))), _N),
     Op("times",    lambda x, y: times(x, y), lambda x, y, r: (y, x),        (), "x y, 0 if either factor is 0", _RR, (((0.0, INF), (INF, 0.0)),), _C),
-    Op("positive", lambda x: x,           lambda x, r: (1.0,),              ("numpy.positive", "operator.pos"), "x", _R, traits=_L | _I),
+    Op("positive", lambda x: x,           lambda x, r: (1.0,),              ("numpy.positive", "operator.pos"), "x", _R, traits=_L | _1 | _I),
     Op("neg",      lambda x: -x,          lambda x, r: (-1.0,),             ("numpy.negative", "operator.neg"), "-x", _R, traits=_L | _I),
     Op("abs",      lambda x: np.abs(x),   lambda x, r: (np.sign(x),),       ("numpy.absolute", "numpy.fabs", "math.fabs", "operator.abs"), "|x|", _R,
        (((0.0,), (0.0,)), ((-0.0,), (0.0,))), traits=_I),

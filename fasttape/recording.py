@@ -41,7 +41,7 @@ def name_of(f) -> str:
 
 
 def record_call(f, args, keywords, argnums, *, passive, has_aux=False):
-    """Record one call."""
+    """Record one call; the recording, and the leaves of its arguments."""
     signature, values = binding.read(name_of(f), args, keywords, argnums, passive=passive)
     builder = Builder(signature.dtype, signature.size, functools.partial(binding.fill, signature, values))
     try:
@@ -57,7 +57,7 @@ def record_call(f, args, keywords, argnums, *, passive, has_aux=False):
         program = freeze(builder, slots, signature.differentiated())
     finally:
         builder.close()
-    return Recording(program, signature, outputs, structure, aux, read)
+    return Recording(program, signature, outputs, structure, aux, read), values
 
 
 def read_outputs(builder, leaves):

@@ -1,18 +1,14 @@
 """Tape: a recorded function. Called at new points it replays compiled sweeps; the Python function is not run again."""
 
-import linecache
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from fasttape import binding, show
-from fasttape.errors import ArgumentError, ReplayError
+from fasttape.evaluation import Evaluator
 from fasttape.execute.interpreter import Workspace
 from fasttape.program import Program
 from fasttape.recorders.dependencies import check
-from fasttape.recording import Recording, outputs_of, record_call, scalar_output
+from fasttape.recording import Recording, record_call, scalar_output
 
 
 class Tape:
@@ -24,7 +20,7 @@ class Tape:
 
     def __init__(self, recording: Recording):
         self._recording = recording
-        self._idle: deque[Workspace] = deque()
+        self._evaluator = Evaluator(recording)
 
     @property
     def program(self) -> Program:
@@ -58,7 +54,7 @@ class Tape:
         >>> ft.record(lambda x, y: x * y, 1.0, 1.0)(3.0, 4.0)
         12.0
         """
-        return self._with_workspace(args, self._outputs)
+        return self._evaluator.run(self._leaves(args), self._evaluator.outputs)
 
     def value_and_grad(self, *args: Any) -> tuple[Any, Any]:
         """The value of a scalar function and its gradient by the arguments that the tape differentiates.
@@ -68,7 +64,7 @@ class Tape:
         (12.0, (4.0, 3.0))
         """
         scalar_output(self._recording, "value_and_grad")
-        value, gradient = self._with_workspace(args, lambda w: (self._outputs(w), self._gradient(w)))
+        value, gradient = self._evaluator.run(self._leaves(args), self._evaluator.value_and_gradient)
         return value, gradient
 
     def grad(self, *args: Any) -> Any:
@@ -79,7 +75,7 @@ class Tape:
         6.0
         """
         scalar_output(self._recording, "grad")
-        return self._with_workspace(args, self._gradient)
+        return self._evaluator.run(self._leaves(args), self._evaluator.gradient)
 
     def jvp(self, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
         """The value at `primals` and its derivative along `tangents`, tuples of one entry per argument.
@@ -89,12 +85,9 @@ class Tape:
         (9.0, 6.0)
         """
 
-        def run(workspace: Workspace) -> tuple[Any, Any]:
-            seed = self._seed(primals, tangents)
-            along = outputs_of(self._recording, workspace.tangent(seed), tangent=True)
-            return self._outputs(workspace), along
-
-        value, tangent = self._with_workspace(primals, run)
+        values = self._leaves(primals)
+        along = self._evaluator.along(binding.match_tangents(self._recording.signature, tangents))
+        value, tangent = self._evaluator.run(values, along)
         return value, tangent
 
     def trace(self, *args: Any) -> show.Trace:
@@ -117,54 +110,14 @@ class Tape:
             workspace.clear()
             return made
 
-        traced: show.Trace = self._with_workspace(args, run)
+        traced: show.Trace = self._evaluator.run(self._leaves(args), run, whole=True)
         return traced
 
-    # ---- parts of an evaluation
-
-    def _with_workspace(self, args: Sequence[Any], use: Callable[[Workspace], Any]) -> Any:
-        """Run the tape forward at some arguments and `use` the workspace."""
+    def _leaves(self, args: Sequence[Any]) -> list[Any]:
+        """The leaves of arguments for which the recording holds."""
         check(self._recording.dependencies)
-        values = binding.match(self._recording.signature, args)
-        try:
-            workspace = self._idle.pop()
-        except IndexError:
-            workspace = Workspace(self.program)
-        binding.fill(self._recording.signature, values, workspace.inputs)
-        stopped = workspace.forward()
-        if stopped < len(self):
-            self._idle.append(workspace)
-            raise self._guard_error(stopped)
-        made = use(workspace)
-        self._idle.append(workspace)
-        return made
-
-    def _outputs(self, workspace: Workspace) -> Any:
-        return outputs_of(self._recording, workspace.values[self.program.outputs])
-
-    def _gradient(self, workspace: Workspace) -> Any:
-        gradient = binding.gradient(self._recording.signature, workspace.reverse(1.0))
-        workspace.clear()
-        return gradient
-
-    def _seed(self, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
-        signature = self._recording.signature
-        if len(primals) != len(tangents):
-            raise ArgumentError(f"jvp needs one tangent per primal, got {len(primals)} and {len(tangents)}")
-        values = binding.match_tangents(signature, tangents)
-        seed = np.zeros(signature.size, signature.dtype)
-        binding.fill(signature, values, seed)
-        return seed
-
-    def _guard_error(self, stopped: int) -> ReplayError:
-        outcome = bool(self.program.b[stopped])
-        site = self.program.site(stopped)
-        line = linecache.getline(site.file, site.line).strip()
-        return ReplayError(
-            f"this tape was recorded with a condition {str(outcome).lower()} at {site.file}:{site.line}"
-            f"{f' ({line})' if line else ''}; at this point it is {str(not outcome).lower()}, so the tape does not "
-            "hold. Record again there, or choose with np.where(condition, x, y) instead of if"
-        )
+        leaves: list[Any] = binding.match(self._recording.signature, args)
+        return leaves
 
 
 def record(f: Callable[..., Any], *args: Any, argnums: int | Sequence[int] = 0) -> Tape:
@@ -181,5 +134,5 @@ def record(f: Callable[..., Any], *args: Any, argnums: int | Sequence[int] = 0) 
     >>> tape(4.0), tape.grad(4.0)
     (8.0, 3.0)
     """
-    recording = record_call(f, args, {}, argnums, passive=True)
+    recording, _ = record_call(f, args, {}, argnums, passive=True)
     return Tape(recording)

@@ -10,8 +10,10 @@ import numpy as np
 from fasttape.errors import InvalidTapeError
 from fasttape.layout import (
     A_IS_SLOT,
-    ACTIVE,
+    ADJOINT,
+    ADJOINTS,
     B_IS_SLOT,
+    CLEAN,
     CODE,
     ELEMENTWISE,
     FIRST,
@@ -121,7 +123,8 @@ def check_size(aux, p, opcode, shape, count, where):
 
 def check_operand(record, q, shape, slot, where):
     """Every slot that an operand reads is there and stands before the result."""
-    require(record[q + ACTIVE] in (0, 1), f"{where}: a flag that is neither 0 nor 1")
+    require(record[CLEAN] == record[q + ADJOINTS] == 0, f"{where}: a field of a plan that is set")
+    require(record[q + ADJOINT] == record[q + FIRST], f"{where}: adjoints elsewhere than values")
     if math.prod(shape) == 0:
         return
     strides = record[q + STRIDES : q + STRIDES + len(shape)].tolist()

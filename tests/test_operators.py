@@ -1,4 +1,4 @@
-"""The compiled operators of traced scalars record what their twins in Python do, and neither leak nor outlive a recording."""
+"""The compiled operators of traced scalars record what their twins in Python do, and do not leak."""
 
 import gc
 import math
@@ -135,4 +135,4 @@ def test_the_class_says_who_it_is():
     assert isinstance(x, TracedScalar)
     assert type(x).__name__ == "TracedScalar"
     assert type(x).__module__ == "fasttape.recorders.scalar"
-    assert NATIVE == ("__add__" in vars(type(x)))
+    assert ("__add__" in vars(type(x))) == NATIVE

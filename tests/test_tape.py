@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import fasttape as ft
 from fasttape.decode import count_paths
-from fasttape.recorders.freeze import by_run, by_table
+from fasttape.execute.renumber import renumber
 
 
 def example1(x):
@@ -132,17 +132,17 @@ def test_replay_equals_recording_anew_bit_for_bit():
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(1, 5), st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), min_size=1, max_size=8))
-def test_both_ways_to_number_constants_first_agree(first, runs):
-    starts, sizes, at = [], [], first
-    for gap, size in runs:
-        starts.append(at + gap)
-        sizes.append(size)
+@given(st.integers(1, 5), st.lists(st.tuples(st.integers(0, 90), st.integers(0, 150)), min_size=1, max_size=8))
+def test_constants_get_the_first_numbers_and_all_else_keeps_its_order(first, shape):
+    runs, at = [], first
+    for gap, size in shape:
+        runs.append((at + gap, at + gap + size))
         at += gap + size
     slots = at + 2
-    arguments = np.array(starts), np.array(sizes), first, slots
-    renumbered = by_run(*arguments)(np.arange(slots))
-    np.testing.assert_array_equal(by_table(*arguments)(np.arange(slots)), renumbered)
-    assert sorted(renumbered) == list(range(slots))
-    constants = [slot for start, size in zip(starts, sizes, strict=True) for slot in range(start, start + size)]
-    np.testing.assert_array_equal(renumbered[constants], first + np.arange(len(constants)))
+    constants = [slot for start, stop in runs for slot in range(start, stop)]
+    order = [*range(first), *constants, *(slot for slot in range(first, slots) if slot not in constants)]
+    outputs, nothing = np.arange(slots, dtype=np.uint32), np.empty((0, 2), np.int64)
+    ops, a, b = (np.empty(0, kind) for kind in (np.uint8, np.uint32, np.uint32))
+    kept = renumber(ops, a, b, np.empty(0, np.int64), nothing, outputs, nothing, np.array(runs), first, slots)
+    assert kept == 0
+    np.testing.assert_array_equal(outputs[order], np.arange(slots))

@@ -8,7 +8,7 @@ The record of an instruction in `aux` is described in `layout`.
 import numpy as np
 
 from fasttape.compiler.jit import kernel
-from fasttape.layout import FIRST, LIST, NDIM, REGULAR, SHAPE, STRIDES
+from fasttape.layout import ADJOINT, ADJOINTS, LIST, NDIM, REGULAR, SETS, SHAPE, STRIDES
 
 BLOCK = 512
 BUFFERS = 8  # rows of BLOCK numbers in the scratch memory, a flat array
@@ -31,10 +31,13 @@ def points(aux, p):
 
 
 @kernel
-def run(aux, p, q, start):
-    """The place of point `start` in operand q (a slot, or an index into its list), and how far its inner row goes."""
+def run(aux, p, q, field, start):
+    """The place of point `start` in operand q (a slot, or an index into its list), and how far its inner row goes.
+
+    `field` is FIRST for values, ADJOINT for adjoints and tangents.
+    """
     ndim = aux[p + NDIM]
-    place, rest, left = aux[q + FIRST], start, 1
+    place, rest, left = aux[q + field], start, 1
     for d in range(ndim - 1, -1, -1):
         extent = aux[p + SHAPE + d]
         i = rest % extent
@@ -52,18 +55,19 @@ def inner_stride(aux, p, q):
 
 
 @kernel
-def block(v, aux, p, q, start, n, scratch, row):
-    """The values of operand q at points start .. start + n, as an array and the offset where they stand in it.
+def block(v, aux, p, q, field, start, n, scratch, row):
+    """The numbers of operand q at points start .. start + n, as an array and the offset where they stand in it.
 
-    That is `v` itself where they are contiguous, else a row of the scratch memory into which they are packed.
+    `field` is that of `run`. The array is `v` itself where they are contiguous, else a row of the scratch memory into
+    which they are packed.
     """
     stride, listed = inner_stride(aux, p, q), aux[q + LIST]
-    place, left = run(aux, p, q, start)
+    place, left = run(aux, p, q, field, start)
     if listed == REGULAR and stride == 1 and left >= n:
         return v, place
     done, buffer = 0, row * BLOCK
     while done < n:
-        place, left = run(aux, p, q, start + done)
+        place, left = run(aux, p, q, field, start + done)
         m = min(left, n - done)
         if listed == REGULAR:
             copy(v, place, stride, m, scratch, buffer + done)
@@ -76,18 +80,20 @@ def block(v, aux, p, q, start, n, scratch, row):
 
 @kernel
 def accumulate(w, aux, p, q, start, n, c, c0):
-    """Add the contributions c[c0:] at points start .. start + n to the adjoints of operand q; the mirror of `block`."""
+    """Pass the contributions c[c0:] at points start .. start + n on to operand q; the mirror of `block`."""
     stride, listed = inner_stride(aux, p, q), aux[q + LIST]
     done = 0
     while done < n:
-        place, left = run(aux, p, q, start + done)
+        place, left = run(aux, p, q, ADJOINT, start + done)
         m = min(left, n - done)
         at = c0 + done
         if listed != REGULAR:
             for i in range(m):
                 w[aux[p + listed + place + i * stride]] += c[at + i]
+        elif aux[q + ADJOINTS] == SETS:
+            spread(w, place, stride, m, c, at)
         elif stride == 0:
-            w[place] += total(c, at, m)
+            w[np.uint64(place)] += total(c, at, m)
         else:
             add(w, place, stride, m, c, at)
         done += m
@@ -118,6 +124,24 @@ def add(w, place, stride, m, c, at):
     else:
         for i in range(m):
             w[place + i * np.uint64(stride)] += c[at + i]
+
+
+@kernel
+def spread(w, place, stride, m, c, at):
+    """w[place::stride] = c[at:], m elements; the inverse of `copy`."""
+    place, at, m = np.uint64(place), np.uint64(at), np.uint64(m)
+    if stride == 1:
+        for i in range(m):
+            w[place + i] = c[at + i]
+    else:
+        for i in range(m):
+            w[place + i * np.uint64(stride)] = c[at + i]
+
+
+@kernel
+def number(x, place):
+    """x[place], where a place that lies outside of x is taken as the distance of another array's element."""
+    return x[np.uint64(place)]
 
 
 @kernel

@@ -1,10 +1,14 @@
 """ELEMENTWISE: a row of the table applied over a broadcast iteration space."""
 
+import numpy as np
+
+from fasttape import ops
 from fasttape.compiler.dispatch import lanes_forward, lanes_partials
 from fasttape.compiler.jit import kernel
-from fasttape.execute.blocks import BLOCK, accumulate, block, operand
-from fasttape.layout import ACTIVE, CODE, OPERANDS, PARAM, SIZE
+from fasttape.execute.blocks import BLOCK, accumulate, block, number, operand
+from fasttape.layout import ADJOINT, ADJOINTS, CODE, FIRST, OPERANDS, PARAM, SIZE
 
+ONES = np.array([ops.ONES in op.traits for op in ops.OPS])
 X, Y, Z, CX, CY, CZ, SEED, TANGENTS = range(8)  # rows of the scratch memory
 
 
@@ -12,9 +16,9 @@ X, Y, Z, CX, CY, CZ, SEED, TANGENTS = range(8)  # rows of the scratch memory
 def operands(v, aux, p, start, n, scratch):
     """The blocks of three operands; those that an instruction does not have repeat its first."""
     count = aux[p + OPERANDS]
-    x, x0 = block(v, aux, p, operand(aux, p, 0), start, n, scratch, X)
-    y, y0 = block(v, aux, p, operand(aux, p, 1), start, n, scratch, Y) if count > 1 else (x, x0)
-    z, z0 = block(v, aux, p, operand(aux, p, 2), start, n, scratch, Z) if count > 2 else (x, x0)
+    x, x0 = block(v, aux, p, operand(aux, p, 0), FIRST, start, n, scratch, X)
+    y, y0 = block(v, aux, p, operand(aux, p, 1), FIRST, start, n, scratch, Y) if count > 1 else (x, x0)
+    z, z0 = block(v, aux, p, operand(aux, p, 2), FIRST, start, n, scratch, Z) if count > 2 else (x, x0)
     return x, x0, y, y0, z, z0
 
 
@@ -40,10 +44,14 @@ def elementwise_forward(values, others, slot, p, b, aux, scratch, entries):
 def elementwise_reverse(values, adjoints, slot, p, b, aux, scratch, entries):
     for start in range(0, aux[p + SIZE], BLOCK):
         n = min(BLOCK, aux[p + SIZE] - start)
-        contributions(values, adjoints, slot + start, slot + start, p, aux, start, n, scratch, entries)
+        unit = ONES[aux[p + CODE]]  # then the contributions are the adjoints of the results
+        if not unit:
+            contributions(values, adjoints, slot + start, slot + start, p, aux, start, n, scratch, entries)
         for k in range(aux[p + OPERANDS]):
             q = operand(aux, p, k)
-            if aux[q + ACTIVE]:
+            if aux[q + ADJOINTS] and unit:
+                accumulate(adjoints, aux, p, q, start, n, adjoints, slot + start)
+            elif aux[q + ADJOINTS]:
                 accumulate(adjoints, aux, p, q, start, n, scratch, (CX + k) * BLOCK)
 
 
@@ -57,8 +65,9 @@ def elementwise_tangent(values, tangents, slot, p, b, aux, scratch, entries):
         for i in range(n):
             tangents[slot + start + i] = 0.0
         for k in range(aux[p + OPERANDS]):
-            t, t0 = block(tangents, aux, p, operand(aux, p, k), start, n, scratch, TANGENTS)
+            t, t0 = block(tangents, aux, p, operand(aux, p, k), ADJOINT, start, n, scratch, TANGENTS)
             for i in range(n):
                 c = scratch[(CX + k) * BLOCK + i]
-                if t[t0 + i] != 0.0 and c != 0.0:
-                    tangents[slot + start + i] += c * t[t0 + i]
+                ti = number(t, t0 + i)
+                if ti != 0.0 and c != 0.0:
+                    tangents[slot + start + i] += c * ti

@@ -5,6 +5,7 @@ structural opcode, for one kind of work and one dtype; like the sweeps it is kep
 """
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 from numba import carray, config, int64, types
@@ -37,7 +38,6 @@ STRUCTURAL.update(STEPS)
 ALL = 1 << 40  # the length of arrays that come as pointers; a program that verifies stays inside its memory
 HELD = [ops.INLINE in op.traits for op in ops.OPS] + [False] * (256 - len(ops.OPS))  # by opcode: the sweeps' own code
 HELD[CONST] = HELD[GUARD] = True
-CALLED = ~np.array(HELD)
 
 
 def forward_entry(digest, opcode):
@@ -116,27 +116,41 @@ def compiled(kind, opcode, dtype):
     return entry(FACTORIES[kind], opcode, signature(kind, types.float32 if dtype == np.float32 else types.float64))
 
 
-def link(columns, kind, dtype) -> np.ndarray:
-    """The table of entries, with all that a sweep of this kind over some columns calls."""
+class Needs(NamedTuple):
+    """The opcodes whose entries a program calls: of instructions, and of the rows that array instructions apply."""
+
+    called: list[int]
+    elementwise: list[int]
+    rows: list[int]
+    products: bool
+
+
+def needs(columns) -> Needs:
+    """What sweeps over some columns call."""
+    opcodes, a, _, aux = columns
+    used = np.flatnonzero(np.bincount(opcodes, minlength=256)).tolist()
+    rows = {kind: aux[a[opcodes == kind] + np.uint32(CODE)].tolist() for kind in (ELEMENTWISE, REDUCE) if kind in used}
+    elementwise = set(rows.get(ELEMENTWISE, ()))
+    called = [opcode for opcode in used if not HELD[opcode]]
+    return Needs(called, list(elementwise), list(elementwise | set(rows.get(REDUCE, ()))), GEMM in used)
+
+
+def link(needed: Needs, kind, dtype) -> np.ndarray:
+    """The table of entries, with all that a sweep of this kind calls."""
     addresses_of = table(dtype)
     if config.DISABLE_JIT:
         return addresses_of
-    opcodes, a, _, aux = columns
-    used = np.bincount(opcodes, minlength=256) != 0
-    require(addresses_of, kind, np.flatnonzero(used & CALLED), dtype)
-    if used[ELEMENTWISE] or used[REDUCE]:
-        records = a[(opcodes == ELEMENTWISE) | (opcodes == REDUCE)]
-        rows = np.unique(aux[records + np.uint32(CODE)])
-        require(addresses_of, LANES_FORWARD, rows, dtype)
-        if kind != FORWARD:
-            require(addresses_of, LANES_PARTIALS, np.unique(aux[a[opcodes == ELEMENTWISE] + np.uint32(CODE)]), dtype)
-    if used[GEMM] and not addresses_of[BLAS * 256]:
+    require(addresses_of, kind, needed.called, dtype)
+    require(addresses_of, LANES_FORWARD, needed.rows, dtype)
+    if kind != FORWARD:
+        require(addresses_of, LANES_PARTIALS, needed.elementwise, dtype)
+    if needed.products and not addresses_of[BLAS * 256]:
         addresses_of[BLAS * 256 : BLAS * 256 + 2] = addresses(dtype)
     return addresses_of
 
 
 def require(addresses_of, kind, opcodes, dtype):
-    for opcode in opcodes.tolist():
+    for opcode in opcodes:
         if not addresses_of[kind * 256 + opcode]:
             addresses_of[kind * 256 + opcode] = compiled(kind, opcode, dtype).address
 

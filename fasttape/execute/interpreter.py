@@ -7,10 +7,8 @@ import numpy as np
 from fasttape.compiler.jit import quiet
 from fasttape.execute import sweep
 from fasttape.execute.blocks import BLOCK, BUFFERS
-from fasttape.execute.entries import link
-from fasttape.layout import FIRST_STRUCTURAL, FORWARD, REVERSE, TANGENT
-from fasttape.program import Program
-
+from fasttape.execute.plan import Plan
+from fasttape.layout import ADJOINT, FIRST, FORWARD, REVERSE, TANGENT
 
 LINE = 64  # bytes of a cache line, and of the widest registers
 
@@ -49,14 +47,14 @@ def aligned_zeros(slots, dtype) -> np.ndarray:
 class Pool(threading.local):
     """Memory of finished evaluations, kept by each thread: a tape that runs once does not pay for new pages."""
 
-    KEPT = 2
+    KEPT = 4
     LARGEST = 1 << 23  # numbers in one piece
 
     def __init__(self):
         self.free = []
 
     def take(self, slots, dtype) -> np.ndarray:
-        """At least `slots` numbers: zeros if new, else as they were given."""
+        """At least `slots` numbers, whatever they are."""
         for k, memory in enumerate(self.free):
             if memory.dtype == dtype and memory.size >= slots:
                 return self.free.pop(k)
@@ -68,66 +66,98 @@ class Pool(threading.local):
             self.free = [memory, *self.free][: self.KEPT]
 
 
-ANY, ZEROS = Pool(), Pool()
+POOL = Pool()
 
 
 class Workspace:
-    """Values, adjoints and tangents of one evaluation; adjoints are all zero between evaluations."""
+    """Values, adjoints and tangents of one evaluation; between evaluations the adjoints that must be zero are."""
 
     adjoints = tangents = None
-    clean = True
 
-    def __init__(self, program: Program):
-        self.program = program
-        self.machine = Machine(program.dtype)
-        self.values = ANY.take(program.slots, program.dtype)
+    def __init__(self, plan: Plan):
+        self.plan, self.program = plan, plan.program
+        self.machine = Machine(self.program.dtype)
+        ops, a, b, aux = plan.columns
+        self.columns = (ops, a, b, aux.copy() if plan.elsewhere or plan.constants else aux)
+        self.values = POOL.take(self.program.slots, self.program.dtype)
         self.values[0] = 0.0
-        self.values[1 + program.inputs : program.first_result] = program.constants
-        self.entries = {}
-        # Scalar instructions add to any operand, array instructions to active ones only.
-        any_slot = (program.ops < FIRST_STRUCTURAL).any() or (program.outputs < program.first_result).any()
-        self.touched = ((0, program.first_result),) if any_slot else program.differentiated
+        self.place_constants(self.program.constants, 1 + self.program.inputs)
 
     def __del__(self):
-        ANY.give(self.values)
-        if self.adjoints is not None and self.clean:
-            ZEROS.give(self.adjoints)
+        POOL.give(self.values)
+        if self.adjoints is not None:
+            POOL.give(self.adjoints)
+
+    def place_constants(self, constants, first):
+        """Copy the constants to the slots from `first` on, or read them where they are."""
+        copied = 0
+        for segment in self.plan.constants:
+            self.shift(segment, FIRST, distance(constants, self.values) - first)
+            at = segment.start - first
+            self.values[first + copied : first + at] = constants[copied:at]
+            copied = at + segment.size
+        self.values[first + copied : first + constants.size] = constants[copied:]
 
     @property
     def inputs(self) -> np.ndarray:
         """The part of `values` that the caller fills before `forward`."""
         return self.values[1 : 1 + self.program.inputs]
 
-    def linked(self, kind) -> np.ndarray:
-        """The table of entries, complete for one kind of sweep over the program."""
-        if kind not in self.entries:
-            self.entries[kind] = link(self.program.columns, kind, self.program.dtype)
-        return self.entries[kind]
+    def place(self, arguments, *, none=False) -> list[int]:
+        """Read large arguments where they are, or `none`; return the numbers of those that `inputs` need not have."""
+        placed = []
+        for k, segment in self.plan.elsewhere.items():
+            x, shift = arguments[k], 0
+            if not none and x.dtype == self.program.dtype and x.flags.c_contiguous and x.flags.aligned:
+                shift = distance(x, self.values) - segment.start
+                placed.append(k)
+            self.shift(segment, FIRST, shift)
+        return placed
+
+    def shift(self, segment, field, shift):
+        """Let the operands that read a segment find it so many numbers farther on than its slots."""
+        aux = self.columns[3]
+        for place, slot in segment.operands:
+            aux[place + field] = slot + shift
 
     def forward(self) -> int:
         """Compute all values; return the number of instructions, or of the guard that does not hold."""
         p = self.program
-        return self.machine.forward(p.columns, self.values, 0, p.ops.size, p.first_result, self.linked(FORWARD))
+        entries = self.plan.linked(FORWARD)
+        return self.machine.forward(self.columns, self.values, 0, p.ops.size, p.first_result, entries)
 
-    def reverse(self, seed, keep=False) -> np.ndarray:
+    def reverse(self, seed, *, keep=False, gradients=()):
         """Adjoints for the adjoint `seed` of every output; those of the inputs are right until `clear`.
 
-        With `keep` those of all slots are.
+        With `keep` those of all slots are. `gradients` are pairs (segment, array) for adjoints that go elsewhere.
         """
         p = self.program
         if self.adjoints is None:
-            self.adjoints = ZEROS.take(p.slots, p.dtype)
-        self.clean = False
+            self.adjoints = POOL.take(p.slots, p.dtype)
+            for start, stop in self.plan.zeros:
+                self.adjoints[start:stop] = 0.0
+        if keep:
+            self.adjoints[:] = 0.0
         for slot in p.outputs.tolist():
             self.adjoints[slot] += seed
-        self.machine.reverse(p.columns, self.values, self.adjoints, 0, p.ops.size, p.slots, keep, self.linked(REVERSE))
+        for segment, array in gradients:
+            self.shift(segment, ADJOINT, distance(array, self.adjoints) - segment.start)
+        entries = self.plan.linked(REVERSE)
+        self.machine.reverse(self.columns, self.values, self.adjoints, 0, p.ops.size, p.slots, keep, entries)
+        for segment, _ in gradients:
+            self.shift(segment, ADJOINT, 0)
         return self.adjoints
+
+    def gradient(self, seed):
+        """As `reverse`; and, by the number of each large argument, its adjoints in an array of their own."""
+        chosen = {k: segment for k, segment in self.plan.elsewhere.items() if segment.gradient}
+        made = {k: np.empty(segment.size, self.program.dtype) for k, segment in chosen.items()}
+        return self.reverse(seed, gradients=[(chosen[k], made[k]) for k in chosen]), made
 
     def clear(self):
         """Set the adjoints that `reverse` left in front of the results to zero."""
-        for start, stop in self.touched:
+        for start, stop in self.plan.cleared:
             self.adjoints[start:stop] = 0.0
-        self.clean = True
 
     def tangent(self, seed) -> np.ndarray:
         """The tangents of the outputs for tangents `seed` of the inputs."""
@@ -135,6 +165,11 @@ class Workspace:
         if self.tangents is None:
             self.tangents = np.zeros(p.slots, p.dtype)
         self.tangents[1 : 1 + p.inputs] = seed
-        entries = self.linked(TANGENT)
-        self.machine.tangent(p.columns, self.values, self.tangents, 0, p.ops.size, p.first_result, entries)
+        entries = self.plan.linked(TANGENT)
+        self.machine.tangent(self.columns, self.values, self.tangents, 0, p.ops.size, p.first_result, entries)
         return self.tangents[p.outputs]
+
+
+def distance(x, origin) -> int:
+    """Where an array begins, counted in numbers from the beginning of another one."""
+    return (x.ctypes.data - origin.ctypes.data) // x.itemsize

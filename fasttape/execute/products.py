@@ -5,7 +5,7 @@ import numpy as np
 from fasttape.compiler.blas import multiply_add
 from fasttape.compiler.jit import kernel
 from fasttape.execute.blocks import operand
-from fasttape.layout import ACTIVE, FIRST, NDIM, SHAPE, STRIDES
+from fasttape.layout import ADJOINT, ADJOINTS, FIRST, NDIM, SETS, SHAPE, STRIDES
 
 
 @kernel
@@ -19,10 +19,10 @@ def sizes(aux, p):
 
 
 @kernel
-def matrix(aux, p, q, number, row, column):
-    """First slot, row stride and column stride of operand q in product `number`; row, column: its dimensions of 3."""
+def matrix(aux, p, q, field, number, row, column):
+    """First place, row stride and column stride of operand q in product `number`; row, column: its dimensions of 3."""
     ndim = aux[p + NDIM]
-    first, rest = aux[q + FIRST], number
+    first, rest = aux[q + field], number
     for d in range(ndim - 4, -1, -1):
         first += rest % aux[p + SHAPE + d] * aux[q + STRIDES + d]
         rest //= aux[p + SHAPE + d]
@@ -35,8 +35,8 @@ def gemm_forward(values, others, slot, p, b, aux, scratch, entries):
     m, n, k, batch = sizes(aux, p)
     first = np.int64(slot)
     for i in range(batch):
-        x, xr, xc = matrix(aux, p, operand(aux, p, 0), i, 0, 2)
-        y, yr, yc = matrix(aux, p, operand(aux, p, 1), i, 2, 1)
+        x, xr, xc = matrix(aux, p, operand(aux, p, 0), FIRST, i, 0, 2)
+        y, yr, yc = matrix(aux, p, operand(aux, p, 1), FIRST, i, 2, 1)
         multiply_add(entries, m, n, k, values, x, xr, xc, values, y, yr, yc, values, first + i * m * n, n, 1, 0.0)
 
 
@@ -45,21 +45,28 @@ def gemm_reverse(values, adjoints, slot, p, b, aux, scratch, entries):
     m, n, k, batch = sizes(aux, p)
     p0, p1 = operand(aux, p, 0), operand(aux, p, 1)
     for i in range(batch):
-        x, xr, xc = matrix(aux, p, p0, i, 0, 2)
-        y, yr, yc = matrix(aux, p, p1, i, 2, 1)
         w = np.int64(slot) + i * m * n
-        if aux[p0 + ACTIVE]:
-            multiply_add(entries, m, k, n, adjoints, w, n, 1, values, y, yc, yr, adjoints, x, xr, xc, 1.0)
-        if aux[p1 + ACTIVE]:
-            multiply_add(entries, k, n, m, values, x, xc, xr, adjoints, w, n, 1, adjoints, y, yr, yc, 1.0)
+        if aux[p0 + ADJOINTS]:
+            y, yr, yc = matrix(aux, p, p1, FIRST, i, 2, 1)
+            to, r, c = matrix(aux, p, p0, ADJOINT, i, 0, 2)
+            beta = 0.0 if aux[p0 + ADJOINTS] == SETS else 1.0
+            multiply_add(entries, m, k, n, adjoints, w, n, 1, values, y, yc, yr, adjoints, to, r, c, beta)
+        if aux[p1 + ADJOINTS]:
+            x, xr, xc = matrix(aux, p, p0, FIRST, i, 0, 2)
+            to, r, c = matrix(aux, p, p1, ADJOINT, i, 2, 1)
+            beta = 0.0 if aux[p1 + ADJOINTS] == SETS else 1.0
+            multiply_add(entries, k, n, m, values, x, xc, xr, adjoints, w, n, 1, adjoints, to, r, c, beta)
 
 
 @kernel
 def gemm_tangent(values, tangents, slot, p, b, aux, scratch, entries):
     m, n, k, batch = sizes(aux, p)
+    p0, p1 = operand(aux, p, 0), operand(aux, p, 1)
     for i in range(batch):
-        x, xr, xc = matrix(aux, p, operand(aux, p, 0), i, 0, 2)
-        y, yr, yc = matrix(aux, p, operand(aux, p, 1), i, 2, 1)
+        x, xr, xc = matrix(aux, p, p0, FIRST, i, 0, 2)
+        y, yr, yc = matrix(aux, p, p1, FIRST, i, 2, 1)
+        dx, _, _ = matrix(aux, p, p0, ADJOINT, i, 0, 2)
+        dy, _, _ = matrix(aux, p, p1, ADJOINT, i, 2, 1)
         t = np.int64(slot) + i * m * n
-        multiply_add(entries, m, n, k, tangents, x, xr, xc, values, y, yr, yc, tangents, t, n, 1, 0.0)
-        multiply_add(entries, m, n, k, values, x, xr, xc, tangents, y, yr, yc, tangents, t, n, 1, 1.0)
+        multiply_add(entries, m, n, k, tangents, dx, xr, xc, values, y, yr, yc, tangents, t, n, 1, 0.0)
+        multiply_add(entries, m, n, k, values, x, xr, xc, tangents, dy, yr, yc, tangents, t, n, 1, 1.0)

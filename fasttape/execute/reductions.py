@@ -7,9 +7,10 @@ Sums, products and extrema share one fold; what differs is the derivative of the
 from fasttape import ops
 from fasttape.compiler.dispatch import lanes_forward
 from fasttape.compiler.jit import kernel
-from fasttape.execute.blocks import BLOCK, accumulate, block, operand, points
-from fasttape.layout import CODE, PARAM, SIZE
+from fasttape.execute.blocks import BLOCK, accumulate, block, number, operand, points
+from fasttape.layout import ADJOINT, ADJOINTS, CODE, FIRST, PARAM, SETS, SIZE
 
+times = kernel(ops.times)
 ADD, MUL = ops.CODE["add"], ops.CODE["mul"]
 LEFT, RIGHT, ELEMENTS, WEIGHTS, TANGENTS = range(5)  # rows of the scratch memory
 
@@ -21,18 +22,18 @@ def combine(code, n, x, x0, y, y0, scratch, at, entries):
 
 
 @kernel
-def fold(code, v, aux, p, q, start, count, scratch, entries):
+def fold(code, v, aux, p, q, field, start, count, scratch, entries):
     """Reduce `count` points from `start` on: lanes across blocks, then halves of the lanes (pairwise, as NumPy)."""
     if count == 0:
         return v.dtype.type(code == MUL)
     acc, spare = LEFT * BLOCK, RIGHT * BLOCK
     width = min(count, BLOCK)
-    x, x0 = block(v, aux, p, q, start, width, scratch, ELEMENTS)
+    x, x0 = block(v, aux, p, q, field, start, width, scratch, ELEMENTS)
     for i in range(width):
-        scratch[acc + i] = x[x0 + i]
+        scratch[acc + i] = number(x, x0 + i)
     for at in range(width, count, BLOCK):
         n = min(BLOCK, count - at)
-        x, x0 = block(v, aux, p, q, start + at, n, scratch, ELEMENTS)
+        x, x0 = block(v, aux, p, q, field, start + at, n, scratch, ELEMENTS)
         combine(code, n, scratch, acc, x, x0, scratch, spare, entries)
         for i in range(n, width):
             scratch[spare + i] = scratch[acc + i]
@@ -48,7 +49,7 @@ def fold(code, v, aux, p, q, start, count, scratch, entries):
 
 
 @kernel
-def fold_columns(code, v, aux, p, q, slot, size, scratch, entries):
+def fold_columns(code, v, aux, p, q, field, slot, size, scratch, entries):
     """Reduce over the leading dimensions, with lanes along the contiguous rest."""
     rows = points(aux, p) // size
     for start in range(0, size, BLOCK):
@@ -57,7 +58,7 @@ def fold_columns(code, v, aux, p, q, slot, size, scratch, entries):
         for i in range(n):
             scratch[acc + i] = code == MUL
         for row in range(rows):
-            x, x0 = block(v, aux, p, q, row * size + start, n, scratch, ELEMENTS)
+            x, x0 = block(v, aux, p, q, field, row * size + start, n, scratch, ELEMENTS)
             combine(code, n, scratch, acc, x, x0, scratch, spare, entries)
             acc, spare = spare, acc
         for i in range(n):
@@ -72,13 +73,14 @@ def weigh(code, v, aux, p, q, start, count, r, scratch):
         return decisive, product
     for at in range(0, count, BLOCK):
         n = min(BLOCK, count - at)
-        x, x0 = block(v, aux, p, q, start + at, n, scratch, ELEMENTS)
-        for i in range(x0, x0 + n):
+        x, x0 = block(v, aux, p, q, FIRST, start + at, n, scratch, ELEMENTS)
+        for i in range(n):
+            xi = number(x, x0 + i)
             if code == MUL:
-                decisive += x[i] == 0.0
-                product *= x[i] if x[i] != 0.0 else 1.0
+                decisive += xi == 0.0
+                product *= xi if xi != 0.0 else 1.0
             else:
-                decisive += x[i] == r or (x[i] != x[i] and r != r)
+                decisive += xi == r or (xi != xi and r != r)
     return decisive, product
 
 
@@ -86,7 +88,7 @@ def weigh(code, v, aux, p, q, start, count, r, scratch):
 def weigh_block(code, x, x0, n, r, decisive, product, scratch):
     """Fill the row WEIGHTS with the derivative of the result r by each element of the block x."""
     for i in range(n):
-        xi, weight = x[x0 + i], 1.0
+        xi, weight = number(x, x0 + i), 1.0
         if code == MUL:
             others = r / xi if xi != 0.0 else product
             weight = others if decisive == 0 or (decisive == 1 and xi == 0.0) else 0.0
@@ -96,14 +98,20 @@ def weigh_block(code, x, x0, n, r, decisive, product, scratch):
 
 
 @kernel
-def reduce_forward(values, others, slot, p, b, aux, scratch, entries):
-    size, q, code = aux[p + SIZE], operand(aux, p, 0), aux[p + CODE]
+def fold_all(code, v, aux, p, q, field, slot, scratch, entries):
+    """All results of a reduction, of values or (of a sum) of tangents."""
+    size = aux[p + SIZE]
     if aux[p + PARAM] and size:
-        fold_columns(code, values, aux, p, q, slot, size, scratch, entries)
+        fold_columns(code, v, aux, p, q, field, slot, size, scratch, entries)
         return
     for j in range(size):
         count = points(aux, p) // size
-        values[slot + j] = fold(code, values, aux, p, q, j * count, count, scratch, entries)
+        v[slot + j] = fold(code, v, aux, p, q, field, j * count, count, scratch, entries)
+
+
+@kernel
+def reduce_forward(values, others, slot, p, b, aux, scratch, entries):
+    fold_all(aux[p + CODE], values, aux, p, operand(aux, p, 0), FIRST, slot, scratch, entries)
 
 
 @kernel
@@ -115,15 +123,15 @@ def reduce_reverse(values, adjoints, slot, p, b, aux, scratch, entries):
         return
     for j in range(size):
         count, w, r = points(aux, p) // size, adjoints[slot + j], values[slot + j]
-        if w == 0.0:
+        if w == 0.0 and aux[q + ADJOINTS] != SETS:
             continue
         decisive, product = weigh(code, values, aux, p, q, j * count, count, r, scratch)
         for at in range(0, count, BLOCK):
             n = min(BLOCK, count - at)
-            x, x0 = block(values, aux, p, q, j * count + at, n, scratch, ELEMENTS)
+            x, x0 = block(values, aux, p, q, FIRST, j * count + at, n, scratch, ELEMENTS)
             weigh_block(code, x, x0, n, r, decisive, product, scratch)
             for i in range(WEIGHTS * BLOCK, WEIGHTS * BLOCK + n):
-                scratch[i] = w * scratch[i] if scratch[i] != 0.0 else 0.0
+                scratch[i] = times(w, scratch[i])
             accumulate(adjoints, aux, p, q, j * count + at, n, scratch, WEIGHTS * BLOCK)
 
 
@@ -131,7 +139,7 @@ def reduce_reverse(values, adjoints, slot, p, b, aux, scratch, entries):
 def reduce_tangent(values, tangents, slot, p, b, aux, scratch, entries):
     size, q, code = aux[p + SIZE], operand(aux, p, 0), aux[p + CODE]
     if code == ADD:
-        reduce_forward(tangents, values, slot, p, b, aux, scratch, entries)
+        fold_all(code, tangents, aux, p, q, ADJOINT, slot, scratch, entries)
         return
     for j in range(size):
         count, r = points(aux, p) // size, values[slot + j]
@@ -139,11 +147,9 @@ def reduce_tangent(values, tangents, slot, p, b, aux, scratch, entries):
         tangent = values.dtype.type(0.0)
         for at in range(0, count, BLOCK):
             n = min(BLOCK, count - at)
-            x, x0 = block(values, aux, p, q, j * count + at, n, scratch, ELEMENTS)
-            t, t0 = block(tangents, aux, p, q, j * count + at, n, scratch, TANGENTS)
+            x, x0 = block(values, aux, p, q, FIRST, j * count + at, n, scratch, ELEMENTS)
+            t, t0 = block(tangents, aux, p, q, ADJOINT, j * count + at, n, scratch, TANGENTS)
             weigh_block(code, x, x0, n, r, decisive, product, scratch)
             for i in range(n):
-                weight = scratch[WEIGHTS * BLOCK + i]
-                if weight != 0.0 and t[t0 + i] != 0.0:
-                    tangent += weight * t[t0 + i]
+                tangent += times(number(t, t0 + i), scratch[WEIGHTS * BLOCK + i])
         tangents[slot + j] = tangent

@@ -25,6 +25,8 @@ def population(word):
 def set_bits(mask, start, stop):
     for word in range(start // BITS, (stop + BITS - 1) // BITS):
         low, high = max(start - word * BITS, 0), min(stop - word * BITS, BITS)
+        if low == high:  # an empty run
+            continue
         bits = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(BITS - (high - low))
         mask[word] |= bits << np.uint64(low)
 

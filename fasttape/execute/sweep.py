@@ -9,7 +9,7 @@ import numpy as np
 
 from fasttape.compiler.dispatch import step_forward, step_reverse, step_tangent
 from fasttape.compiler.jit import kernel, sweep
-from fasttape.layout import CONST, FIRST_STRUCTURAL, GUARD, SIZE
+from fasttape.layout import CLEAN, CONST, FIRST_STRUCTURAL, GUARD, SIZE
 
 
 @kernel
@@ -54,7 +54,7 @@ def reverse(digest):
                 size = results(ops[i], aux, a[i])
                 slot -= size
                 step_reverse(ops[i], values, adjoints, slot, a[i], b[i], aux, scratch, entries)
-                if not keep:
+                if not (keep or aux[a[i] + CLEAN]):
                     adjoints[slot : slot + size] = 0.0
 
     return reverse

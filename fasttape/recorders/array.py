@@ -314,5 +314,8 @@ def builder_of(x):
     if isinstance(x, TracedScalar | TracedArray):
         return x.builder
     if isinstance(x, list | tuple):
-        return next((b for b in map(builder_of, x) if b is not None), None)
+        for item in x:
+            builder = builder_of(item)
+            if builder is not None:
+                return builder
     return None

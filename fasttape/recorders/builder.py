@@ -15,13 +15,14 @@ import numpy as np
 from fasttape.compiler.objects import extend
 from fasttape.compiler.operators import MEMORY
 from fasttape.errors import LeakError
-from fasttape.execute.entries import HELD, link, table
+from fasttape.execute.entries import HELD, link, needs, table
 from fasttape.execute.interpreter import Machine
 from fasttape.layout import CONST, FORWARD, GUARD
 from fasttape.recorders.scalar import scalar_class
 
 INITIAL = 4096  # instructions
 AUX = 256  # numbers in side records, at first
+KEPT = 16  # constants, at first
 MOST_SLOTS = 2**31
 CONST_OF_ONE = 0  # the record in aux that all single constants share
 INSIDE = os.path.dirname(os.path.dirname(__file__)) + os.sep
@@ -77,8 +78,8 @@ class Memory:
 class Builder(extend(Memory, MEMORY)):
     """A program in the making: opcode and operand columns, side records, constants, and the values so far."""
 
-    __slots__ = ("arrays", "aux", "columns", "done", "dtype", "entries", "fill", "guards", "machine", "placed")
-    __slots__ += ("references", "runs", "scalar", "sites", "size", "used", "values")
+    __slots__ = ("arrays", "aux", "columns", "done", "dtype", "entries", "fill", "guards", "held", "kept", "machine")
+    __slots__ += ("moved", "placed", "references", "runs", "scalar", "sites", "size", "used", "values")
 
     def __init__(self, dtype, size: int, fill):
         """`fill(out)` writes the `size` inputs, when values are asked for."""
@@ -94,14 +95,16 @@ class Builder(extend(Memory, MEMORY)):
         self.used = 2  # of aux
         self.references = []  # (start, stop): places in aux that hold slots
         self.pool = {0: 0}  # 0.0 is slot 0
-        self.arrays = {}  # id of an array constant: (the array, its first slot)
+        self.arrays = {}  # id of an array constant: (the array, its first slot, its place in `kept`)
         self.guards = []  # (instruction, number of its site)
         self.sites = {}  # by identity of some code and a place in it: (number, code, place)
-        self.runs = []  # (first slot, constant): a number or a flat array
+        self.kept = np.empty(KEPT, self.dtype)  # the constants, in order of appearance
+        self.held = 0  # numbers in `kept`
+        self.runs = []  # (start, stop): their slots
         self.size = size
         self.fill = fill
         self.values = None
-        self.placed = 0  # constants that are in `values`
+        self.placed = self.moved = 0  # runs that are in `values`, and how many numbers those are
         self.machine = Machine(self.dtype)
         self.entries = table(self.dtype)
         self.done = (0, self.next)  # instruction and slot up to which `values` is evaluated
@@ -154,19 +157,30 @@ class Builder(extend(Memory, MEMORY)):
         slot = self.pool.get(key)
         if slot is None:
             slot = self.pool[key] = self.emit(CONST, CONST_OF_ONE)
-            self.runs.append((slot, x))
+            self.keep(slot, x, 1)
         return slot
 
     def constants(self, x: np.ndarray) -> int:
         """The first slot of an array constant in C order; an array met again is stored once while it is unchanged."""
-        known, first, stored = self.arrays.get(id(x), (None, 0, None))
-        if known is x and np.array_equal(stored.view(np.uint8), x.astype(self.dtype, "C").reshape(-1).view(np.uint8)):
+        known, first, at = self.arrays.get(id(x), (None, 0, 0))
+        if known is x and same_bits(x, self.kept[at : at + x.size].reshape(x.shape)):
             return first
-        stored = x.astype(self.dtype, "C").reshape(-1)
+        at = self.held
         first = self.emit(CONST, self.side((2, x.size)), size=x.size)
-        self.runs.append((first, stored))
-        self.arrays[id(x)] = x, first, stored
+        self.keep(first, x.reshape(-1), x.size)
+        self.arrays[id(x)] = x, first, at
         return first
+
+    def keep(self, slot, x, size):
+        """Store a constant, a number or a flat array, for the slots from `slot` on."""
+        stop = self.held + size
+        if stop > self.kept.size:
+            grown = np.empty(stop + stop // 4, self.dtype)
+            grown[: self.held] = self.kept[: self.held]
+            self.kept = grown
+        self.kept[self.held : stop] = x
+        self.runs.append((slot, slot + size))
+        self.held = stop
 
     # ---- values
 
@@ -179,11 +193,12 @@ class Builder(extend(Memory, MEMORY)):
         if first < last or self.values is None:
             if self.values is None or slots > self.values.size:
                 self.reserve(slots)
-            for at, x in self.runs[self.placed :]:
-                self.values[at : at + np.size(x)] = x
+            for start, stop in self.runs[self.placed :]:
+                at, self.moved = self.moved, self.moved + stop - start
+                self.values[start:stop] = self.kept[at : self.moved]
             self.placed = len(self.runs)
             if self.unlinked:
-                link((*(column[first:last] for column in self.columns.arrays), self.aux), FORWARD, self.dtype)
+                link(needs((*(column[first:last] for column in self.columns.arrays), self.aux)), FORWARD, self.dtype)
                 self.unlinked = 0
             self.machine.forward((*self.columns.arrays, self.aux), self.values, first, last, slot, self.entries)
             self.done = last, slots
@@ -214,6 +229,12 @@ class Builder(extend(Memory, MEMORY)):
         if self.columns is not None:
             SPARE.give(self.columns)
             self.capacity, self.columns = 0, None
+
+
+def same_bits(x, y) -> bool:
+    """Whether two arrays hold the same numbers, nan and the sign of zero included, once they have one dtype."""
+    x = np.ascontiguousarray(x, y.dtype)
+    return np.array_equal(x.view(np.uint8), y.view(np.uint8))
 
 
 ENDED = "a traced value was used after its recording ended; return it from the function instead"

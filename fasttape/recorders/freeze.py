@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from fasttape.execute.activity import mark_active
 from fasttape.execute.renumber import renumber
 from fasttape.program import Program, Site
 
@@ -14,30 +13,18 @@ def freeze(builder, outputs: np.ndarray, differentiated) -> Program:
     aux = builder.aux[: builder.used].copy()
     guards = np.array(builder.guards, np.int64).reshape(-1, 2)
     outputs = outputs.astype(np.uint32)
-    constants = np.empty(0, builder.dtype)
+    constants = builder.kept[: builder.held]
     if builder.runs:
-        runs = np.array([(at, at + np.size(x)) for at, x in builder.runs])
+        runs = np.array(builder.runs, np.int64)
         references = np.array(builder.references, np.int64).reshape(-1, 2)
         kept = renumber(ops, a, b, aux, references, outputs, guards, runs, first, slots)
         for column in (ops, a, b):
             column.resize(kept, refcheck=False)
-        constants = gather(builder, runs[:, 1] - runs[:, 0])
     builder.close()
     sites = tuple(site(code, place) for _, code, place in builder.sites.values())
-    program = Program(
+    return Program(
         *(builder.dtype, ops, a, b, aux, constants, builder.size, slots, outputs, guards, sites, differentiated)
     )
-    return mark_active(program)
-
-
-def gather(builder, sizes) -> np.ndarray:
-    """The values of all constants in one array."""
-    if sizes.size == 1:
-        return np.atleast_1d(builder.dtype.type(builder.runs[0][1]))
-    constants = np.empty(sizes.sum(), builder.dtype)
-    for stop, size, (_, x) in zip(np.cumsum(sizes).tolist(), sizes.tolist(), builder.runs, strict=True):
-        constants[stop - size : stop] = x
-    return constants
 
 
 def site(code, place) -> Site:

@@ -18,15 +18,20 @@ OF_TRUTHS = {ops.CODE[x]: ops.CODE[y] for x, y in (
 )}  # fmt: skip
 
 
-def describe(x: TracedArray, geometry):
-    """First slot and strides of a geometry of x; where its root has a table, first index into a list, and the list."""
-    strides = [stride // ITEM for stride in geometry.strides]
-    if geometry.size == 0:
-        return 0, strides, None
-    if x.root.table is None:
-        return x.root.first + int(geometry.item(0)), strides, None
+def strides_in(geometry, shape):
+    """The strides, in elements, with which a geometry runs through a shape that it is broadcast to."""
+    own = [0 if n == 1 else stride // ITEM for n, stride in zip(geometry.shape, geometry.strides, strict=True)]
+    return [0] * (len(shape) - len(own)) + own
+
+
+def describe(root, geometry, shape):
+    """First slot and strides of a geometry in a shape; where its root has a table, first index into a list, and it."""
+    strides = strides_in(geometry, shape)
+    if root.table is None:
+        return root.first + geometry.item(0), strides, None
+    geometry = np.broadcast_to(geometry, shape)
     distinct = geometry[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in strides)]
-    listed = np.ascontiguousarray(x.root.table[distinct])
+    listed = np.ascontiguousarray(root.table[distinct])
     dense = [stride // ITEM * (n > 1) for stride, n in zip(listed.strides, listed.shape, strict=True)]
     return 0, dense, listed.reshape(-1)
 
@@ -67,16 +72,16 @@ def collapsed(shape, described):
 
 def record(builder, structural, opcode, shape, described, size, parameter=0):
     """Append an array instruction over operands as `describe` gives them; return its first slot."""
-    fields = [0, size, opcode, parameter, len(described), len(shape), *shape]
+    fields = [0, size, opcode, parameter, 0, len(described), len(shape), *shape]
     references, lists = [], []
     at_lists = SHAPE + len(shape) + len(described) * (STRIDES + len(shape))
     for first, stride, listed in described:
         if listed is None:
-            references.append((len(fields) + FIRST, len(fields) + FIRST + 1))
-            fields += [1, REGULAR, first, *stride]
+            references.append((len(fields) + FIRST, len(fields) + STRIDES))
+            fields += [0, REGULAR, first, first, *stride]
         else:
             references.append((at_lists, at_lists + listed.size))
-            fields += [1, at_lists, 0, *stride]
+            fields += [0, at_lists, 0, 0, *stride]
             lists.append(listed)
             at_lists += listed.size
     for listed in lists:
@@ -101,7 +106,7 @@ def elementwise(builder, opcode, operands, parameter=0):
         return TracedArray.run(builder, 0, shape, boolean=boolean)
     space, described = [size], [flat(x, shape) for x in operands]
     if None in described:
-        space, described = collapsed(shape, [describe(x, np.broadcast_to(x.geometry, shape)) for x in operands])
+        space, described = collapsed(shape, [describe(x.root, x.geometry, shape) for x in operands])
     first = record(builder, ELEMENTWISE, opcode, space, described, size, parameter)
     return TracedArray.run(builder, first, shape, boolean=boolean)
 
@@ -139,7 +144,7 @@ def reduce(x: TracedArray, opcode, axes, start: TracedArray, *, keepdims=False):
     columns = bool(opcode == ADD and kept and axes and 0 < abs(lead.strides[len(kept) - 1]) < abs(lead.strides[-1]))
     if columns:
         lead = x.geometry.transpose(list(axes) + kept)
-    space, described = collapsed(lead.shape, [describe(x, lead)])
+    space, described = collapsed(lead.shape, [describe(x.root, lead, lead.shape)])
     first = record(x.builder, REDUCE, opcode, space, described, size, int(columns))
     return TracedArray.run(x.builder, first, shape) if shape else traced(x.builder, first)
 
@@ -182,9 +187,8 @@ def gemm(x: TracedArray, y: TracedArray) -> TracedArray:
     seen = []
     for operand, order in ((x, (0, None, 1)), (y, (None, 1, 0))):
         two = matrix_strides(operand)
-        inner = [0 if d is None else two[d] * ITEM for d in order]
-        outer = np.broadcast_to(operand.geometry, (*batch, *operand.shape[-2:])).strides[:-2]
-        spread = np.lib.stride_tricks.as_strided(operand.geometry, shape, (*outer, *inner))
-        seen.append(describe(operand, spread))
+        inner = [0 if d is None else two[d] for d in order]
+        outer = strides_in(operand.geometry, (*batch, m, k))[:-2]
+        seen.append((operand.root.first + operand.geometry.item(0), outer + inner, None))
     first = record(x.builder, GEMM, 0, shape, seen, size)
     return TracedArray.run(x.builder, first, (*batch, m, n))

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 
 from fasttape import ops
+from fasttape.compiler.objects import COMPARISONS
 from fasttape.errors import UnsupportedError
 from fasttape.recorders.array import TracedArray, as_traced, builder_of
 from fasttape.recorders.instructions import elementwise, scalar
@@ -185,6 +186,29 @@ def unsupported(function) -> UnsupportedError:
     )
 
 
+def operator_of(opcode, *, reflected=False):
+    """The method of an array for an operator; NumPy's own mixin would take the way through its protocols."""
+
+    def method(x, *others):
+        if others and getattr(others[0], "__array_ufunc__", x) is None:
+            return NotImplemented
+        return call_row(opcode, (*others, x) if reflected else (x, *others))
+
+    return method
+
+
+def define_operators():
+    """Give TracedArray the operators of the rows whose operands are numbers."""
+    for opcode, op in enumerate(ops.OPS):
+        for name in op.names:
+            module, _, attribute = name.rpartition(".")
+            if module == "operator" and not attribute.endswith("_") and attribute != "invert":
+                setattr(TracedArray, f"__{attribute}__", operator_of(opcode))
+                if op.arity == 2 and attribute not in COMPARISONS:
+                    setattr(TracedArray, f"__r{attribute}__", operator_of(opcode, reflected=True))
+
+
+define_operators()
 for _kind in (TracedScalar, TracedArray):
     _kind.__array_ufunc__ = array_ufunc
     _kind.__array_function__ = array_function

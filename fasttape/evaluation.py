@@ -1,0 +1,73 @@
+"""Evaluator: runs a recording at given leaves of its arguments; the part that tapes and one-time transforms share."""
+
+import linecache
+from collections import deque
+
+import numpy as np
+
+from fasttape import binding
+from fasttape.errors import ReplayError
+from fasttape.execute.interpreter import Workspace
+from fasttape.execute.plan import Plan
+from fasttape.recording import outputs_of
+
+
+class Evaluator:
+    """A recording with its plan and the workspaces that are not in use; threads may share it."""
+
+    def __init__(self, recording):
+        self.recording = recording
+        self.program, self.signature = recording.program, recording.signature
+        self.plan = Plan(self.program, [(leaf.start, leaf.stop) for leaf in self.signature.leaves])
+        self.idle: deque[Workspace] = deque()
+
+    def run(self, values, use, *, whole=False):
+        """Run forward at some leaves and `use` the workspace; if `whole`, it has the value of every input."""
+        try:
+            workspace = self.idle.pop()
+        except IndexError:
+            workspace = Workspace(self.plan)
+        placed = workspace.place(values, none=whole)
+        binding.fill(self.signature, values, workspace.inputs, placed)
+        stopped = workspace.forward()
+        if stopped < self.program.ops.size:
+            self.idle.append(workspace)
+            raise self.guard_error(stopped)
+        made = use(workspace)
+        self.idle.append(workspace)
+        return made
+
+    def outputs(self, workspace):
+        """What the function returns."""
+        return outputs_of(self.recording, workspace.values[self.program.outputs])
+
+    def gradient(self, workspace):
+        """The gradient by the differentiated arguments."""
+        gradient = binding.gradient(self.signature, *workspace.gradient(1.0))
+        workspace.clear()
+        return gradient
+
+    def value_and_gradient(self, workspace):
+        return self.outputs(workspace), self.gradient(workspace)
+
+    def along(self, tangents):
+        """What to do with a workspace for the value and its derivative along the leaves of tangents."""
+        seed = np.zeros(self.signature.size, self.signature.dtype)
+        binding.fill(self.signature, tangents, seed)
+
+        def value_and_tangent(workspace):
+            tangent = outputs_of(self.recording, workspace.tangent(seed), tangent=True)
+            return self.outputs(workspace), tangent
+
+        return value_and_tangent
+
+    def guard_error(self, stopped) -> ReplayError:
+        """The error for a guard that does not hold."""
+        outcome = bool(self.program.b[stopped])
+        site = self.program.site(stopped)
+        line = linecache.getline(site.file, site.line).strip()
+        return ReplayError(
+            f"this tape was recorded with a condition {str(outcome).lower()} at {site.file}:{site.line}"
+            f"{f' ({line})' if line else ''}; at this point it is {str(not outcome).lower()}, so the tape does not "
+            "hold. Record again there, or choose with np.where(condition, x, y) instead of if"
+        )

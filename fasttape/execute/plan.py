@@ -1,0 +1,94 @@
+"""Plan: how the interpreter runs one program; made once for a tape, shared by its evaluations.
+
+A plan has its own copy of the side records, with what `analysis` found out. Large array arguments that only array
+instructions read stay where the caller has them, and their gradients are written where the caller will have them: an
+operand is then addressed by its distance from the values, or from the adjoints, in numbers.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import config
+
+from fasttape.execute import analysis
+from fasttape.execute.entries import link, needs
+from fasttape.layout import FIRST
+from fasttape.program import Program
+
+LARGE = 4096  # numbers; copying fewer costs less than addressing them elsewhere
+
+
+class Elsewhere(NamedTuple):
+    """A segment of the inputs that need not be copied."""
+
+    start: int
+    size: int
+    operands: list[tuple[int, int]]  # (place in aux, first slot) of each operand that reads it
+    gradient: bool  # whether its adjoints are all set by array instructions, so that they may lie elsewhere as well
+
+
+class Plan:
+    """A program with what a sweep over it needs to know."""
+
+    def __init__(self, program: Program, segments=()):
+        """`segments` are pairs (start, stop): the slots of each argument."""
+        self.program = program
+        self.columns = program.columns
+        self.zeros = ((0, program.slots),)  # ranges of adjoints that must be zero before a reverse sweep
+        self.elsewhere: dict[int, Elsewhere] = {}  # by number of the segment
+        self.constants: list[Elsewhere] = []  # that are read where the program has them
+        self.entries, self.needs = {}, needs(program.columns)
+        if analysis.has_arrays(program.ops):
+            self.analyze(segments)
+        front = program.first_result
+        self.cleared = tuple((start, min(stop, front)) for start, stop in self.zeros if start < front)
+
+    def analyze(self, segments):
+        program = self.program
+        self.columns = (*program.columns[:3], program.aux.copy())
+        blocks = program.slots // analysis.BLOCK + 1
+        active, state = np.zeros(program.slots, np.bool_), np.zeros(blocks * analysis.BLOCK, np.uint8)
+        # Nobody looks at the adjoints in front of the results, except those of inputs that are differentiated
+        state[: program.first_result] = state[program.slots :] = analysis.SET
+        for start, stop in program.differentiated:
+            active[start:stop] = True
+            state[start:stop] = 0
+        analysis.activity.now(*self.columns, active, program.first_result)
+        analysis.first_touch.now(*self.columns, program.outputs, state, program.slots)
+        found = np.empty((blocks // 2 + 1, 2), np.int64)
+        count = analysis.zeros.now(state.view(np.uint64), found)
+        self.zeros = tuple((start, min(stop, program.slots)) for start, stop in found[:count].tolist())
+        if not config.DISABLE_JIT:  # a twin cannot read outside of an array
+            large = {k: segment for k, segment in enumerate(segments) if segment[1] - segment[0] >= LARGE}
+            self.elsewhere = self.find_elsewhere(large, state) if large else {}
+            if program.constants.size >= LARGE:
+                spans = self.spans_of_constants()
+                self.constants = list(self.find_elsewhere(dict(enumerate(spans)), state).values())
+
+    def spans_of_constants(self):
+        """The (start, stop) of constants that are read as a whole."""
+        (ops, a, _, aux), program = self.columns, self.program
+        found = np.empty((2 * ops.size, 2), np.int64)
+        count = analysis.large_operands.now(ops, a, aux, 1 + program.inputs, program.first_result, LARGE, found)
+        return sorted(set(map(tuple, found[:count].tolist())))
+
+    def find_elsewhere(self, segments, state) -> dict[int, "Elsewhere"]:
+        """Those of some segments that only array instructions read, each of which reads no other slots with them."""
+        ops, a, _, aux = self.columns
+        borders = np.array(list(segments.values()), np.int64).reshape(-1, 2)
+        found = np.empty((2 * ops.size * (1 + len(segments)), 2), np.int64)
+        single, gradient = np.empty((2, len(segments)), np.bool_)
+        count = analysis.readers.now(ops, a, aux, state, *borders.T.copy(), found, single, gradient)
+        pairs, chosen = found[:count].tolist(), {}
+        for number, (k, (start, stop)) in enumerate(segments.items()):
+            places = [place for place, segment in pairs if segment == number]
+            if not single[number] and min(places, default=0) >= 0:
+                operands = [(place, int(aux[place + FIRST])) for place in places]
+                chosen[k] = Elsewhere(start, stop - start, operands, bool(gradient[number]))
+        return chosen
+
+    def linked(self, kind) -> np.ndarray:
+        """The table of entries, complete for one kind of sweep over the program."""
+        if kind not in self.entries:
+            self.entries[kind] = link(self.needs, kind, self.program.dtype)
+        return self.entries[kind]
