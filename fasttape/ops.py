@@ -20,6 +20,7 @@ ONES = "ones"  # and they are 1
 ZERO_DERIVATIVE = "zero derivative"  # the partials are 0 everywhere
 PREDICATE = "predicate"  # the result is a truth value, 1.0 or 0.0
 INLINE = "inline"  # sweeps hold the code of the row; that of other rows is compiled when first used, and called
+CHEAP = "cheap"  # binary, and so fast that sweeps compute all such rows and choose
 INTEGER = "integer"  # the last operand is an integer kept in the instruction; named functions take (n, x)
 
 
@@ -128,7 +129,7 @@ TRUTH = Interval(0.0, 1.0)
 _R, _RR, _RP, _P, _U = (REAL,), (REAL, REAL), (REAL, POSITIVE), (POSITIVE,), (UNIT,)
 _E, _TT = (EXPONENT,), (TRUTH, TRUTH)
 _C, _L, _Z, _1 = frozenset({COMMUTATIVE}), frozenset({LINEAR}), frozenset({ZERO_DERIVATIVE}), frozenset({ONES})
-_I = frozenset({INLINE})
+_I, _F = frozenset({INLINE}), frozenset({INLINE, CHEAP})
 _N, _T, _CT = frozenset({INTEGER}), frozenset({PREDICATE}) | _Z, frozenset({PREDICATE}) | _Z | _C
 
 FLAT_LEFT = (((-INF,), (0.0,)),)
@@ -142,9 +143,9 @@ SOFT_TIES = (((-INF, -INF), (0.5, 0.5)), ((INF, INF), (0.5, 0.5)), ((-INF, 0.0),
 # ruff: noqa: E501
 OPS: tuple[Op, ...] = (
     # Arithmetic
-    Op("add",      lambda x, y: x + y,    lambda x, y, r: (1.0, 1.0),       ("numpy.add", "operator.add"), "x + y", _RR, traits=_C | _L | _1 | _I),
-    Op("sub",      lambda x, y: x - y,    lambda x, y, r: (1.0, -1.0),      ("numpy.subtract", "operator.sub"), "x - y", _RR, traits=_L | _I),
-    Op("mul",      lambda x, y: x * y,    lambda x, y, r: (y, x),           ("numpy.multiply", "operator.mul"), "x y", _RR, traits=_C | _I),
+    Op("add",      lambda x, y: x + y,    lambda x, y, r: (1.0, 1.0),       ("numpy.add", "operator.add"), "x + y", _RR, traits=_C | _L | _1 | _F),
+    Op("sub",      lambda x, y: x - y,    lambda x, y, r: (1.0, -1.0),      ("numpy.subtract", "operator.sub"), "x - y", _RR, traits=_L | _F),
+    Op("mul",      lambda x, y: x * y,    lambda x, y, r: (y, x),           ("numpy.multiply", "operator.mul"), "x y", _RR, traits=_C | _F),
     Op("div",      lambda x, y: x / y,    lambda x, y, r: (1.0 / y, -r / y), ("numpy.divide", "numpy.true_divide", "operator.truediv"), "x / y", _RP, traits=_I),
     Op("pow",      lambda x, y: x ** y,   pow_partials,                     ("numpy.power", "numpy.float_power", "math.pow", "operator.pow"), "x^y",
        (POSITIVE, Interval(-40.0, 40.0)),

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasttape import ops, special
-from fasttape.ops import COMMUTATIVE, INLINE, INTEGER, LINEAR, OPS, PREDICATE, ZERO_DERIVATIVE
+from fasttape.ops import CHEAP, COMMUTATIVE, INLINE, INTEGER, LINEAR, ONES, OPS, PREDICATE, ZERO_DERIVATIVE
 
 ULPS = 8.0  # on top of what two half-ulp moves of each operand do
 SMALLEST_NORMAL = 2.0**-1022
@@ -274,7 +274,8 @@ def test_traits(op):
     if INTEGER in op.traits:
         assert all(partials[-1] == 0.0 for _, *partials in numbers)
     assert (ZERO_DERIVATIVE in op.traits) == (not any(any(partials) for _, *partials in numbers))
-    assert op.traits <= {COMMUTATIVE, INLINE, LINEAR, ZERO_DERIVATIVE, PREDICATE, INTEGER}
+    assert (ONES in op.traits) == all(set(partials) == {1.0} for _, *partials in numbers)
+    assert op.traits <= {CHEAP, COMMUTATIVE, INLINE, LINEAR, ONES, PREDICATE, INTEGER, ZERO_DERIVATIVE}
 
 
 @each_row

@@ -7,6 +7,7 @@ with a literal opcode they emit that row alone, which is how entries are made. N
 
 import functools
 from types import FunctionType
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
@@ -39,6 +40,20 @@ def expose_helpers(function):
             expose_helpers(helper)
 
 
+class Case(NamedTuple):
+    """A case of the switch: the row, or the rows between which the opcode chooses."""
+
+    codes: tuple[int, ...]
+    opcode: Any  # the value in LLVM, where there are several
+
+
+def cases():
+    """The opcodes of each case of the switch; CHEAP rows share one, since a wrong guess of a branch costs far more."""
+    inline = [code for code, row in enumerate(ops.OPS) if ops.INLINE in row.traits]
+    cheap = tuple(code for code in inline if ops.CHEAP in ops.OPS[code].traits)
+    return [cheap] * bool(cheap) + [(code,) for code in inline if code not in cheap]
+
+
 class Emitter:
     """Builds instructions for numbers of one dtype; knows how to call a rule and how to call an entry."""
 
@@ -50,18 +65,18 @@ class Emitter:
     def dispatch(self, opcode_type, opcode, emit_case, emit_default):
         """The body of one row where the opcode is literal; else a switch over the INLINE rows with a default."""
         if isinstance(opcode_type, types.IntegerLiteral):
-            emit_case(ops.OPS[opcode_type.literal_value])
+            emit_case(Case((opcode_type.literal_value,), None))
             return
         builder = self.builder
         default, done = (builder.append_basic_block(name) for name in ("default", "done"))
-        cases = builder.switch(opcode, default)
-        for code, row in enumerate(ops.OPS):
-            if ops.INLINE in row.traits:
-                block = builder.append_basic_block(row.name)
-                cases.add_case(ir.Constant(opcode.type, code), block)
-                builder.position_at_end(block)
-                emit_case(row)
-                builder.branch(done)
+        switch = builder.switch(opcode, default)
+        for codes in cases():
+            block = builder.append_basic_block(ops.OPS[codes[0]].name)
+            for code in codes:
+                switch.add_case(ir.Constant(opcode.type, code), block)
+            builder.position_at_end(block)
+            emit_case(Case(codes, opcode))
+            builder.branch(done)
         builder.position_at_end(default)
         emit_default()
         builder.branch(done)
@@ -75,6 +90,16 @@ class Emitter:
             return self.context.cast(self.builder, value, returned, self.dtype)
         items = cgutils.unpack_tuple(self.builder, value, len(returned))
         return [self.context.cast(self.builder, v, t, self.dtype) for v, t in zip(items, returned, strict=True)]
+
+    def evaluate(self, case, rule, operands):
+        """What a rule of the case's row returns, as a list; of several rows, what the opcode chooses, without a branch."""
+        results = [self.call(getattr(ops.OPS[code], rule), operands) for code in case.codes]
+        results = [result if isinstance(result, list) else [result] for result in results]
+        chosen = results[-1]
+        for code, result in zip(case.codes[:-1], results[:-1], strict=True):
+            here = self.builder.icmp_unsigned("==", case.opcode, ir.Constant(case.opcode.type, code))
+            chosen = [self.builder.select(here, x, y) for x, y in zip(result, chosen, strict=True)]
+        return chosen
 
     def run(self, function, argtypes, arguments):
         """Call a compiled function; its value and the type of that."""
@@ -109,8 +134,9 @@ class Emitter:
         absorbed = builder.or_(builder.fcmp_ordered("==", w, self.zero), builder.fcmp_ordered("==", d, self.zero))
         return builder.select(absorbed, self.zero, builder.fmul(w, d))
 
-    def operands(self, row, a, b, aux):
+    def operands(self, case, a, b, aux):
         """The slots of the differentiable operands, and the parameter of an INTEGER row as a list of zero or one."""
+        row = ops.OPS[case.codes[0]]
         first, second = self.wide(a), self.wide(b)
         if row.arity == 3:
             return [first, self.load(aux, second), self.load(aux, self.builder.add(second, ir.Constant(WORD, 1)))], []
@@ -118,15 +144,15 @@ class Emitter:
             return [first], [self.builder.sext(self.builder.trunc(b, ir.IntType(32)), WORD)]
         return [first, second][: row.arity], []
 
-    def partials(self, row, values, slot, a, b, aux):
+    def partials(self, case, values, slot, a, b, aux):
         """Pairs (slot of an operand, partial by it)."""
-        slots, parameter = self.operands(row, a, b, aux)
+        slots, parameter = self.operands(case, a, b, aux)
         arguments = [self.load(values, s) for s in slots] + parameter + [self.load(values, slot)]
-        return zip(slots, self.call(row.partials, arguments), strict=False)
+        return zip(slots, self.evaluate(case, "partials", arguments), strict=False)
 
 
 def scalar_step(kind, emit_row):
-    """The intrinsic of one sweep over instructions; `emit_row` writes what the sweep does for a row."""
+    """The intrinsic of one sweep over instructions; `emit_row` writes what the sweep does for a case."""
 
     @intrinsic(prefer_literal=True)
     def step(typingctx, opcode, values, others, slot, a, b, aux, scratch, entries):
@@ -143,7 +169,7 @@ def scalar_step(kind, emit_row):
             e.dispatch(
                 signature.args[0],
                 opcode,
-                lambda row: emit_row(e, row, values, others, slot, a, b, aux),
+                lambda case: emit_row(e, case, values, others, slot, a, b, aux),
                 lambda: e.call_entry(kind, opcode, entries, arguments),
             )
             return context.get_dummy_value()
@@ -153,20 +179,21 @@ def scalar_step(kind, emit_row):
     return step
 
 
-def emit_forward(e, row, values, others, slot, a, b, aux):
-    slots, parameter = e.operands(row, a, b, aux)
-    e.store(e.call(row.value, [e.load(values, s) for s in slots] + parameter), values, slot)
+def emit_forward(e, case, values, others, slot, a, b, aux):
+    slots, parameter = e.operands(case, a, b, aux)
+    (value,) = e.evaluate(case, "value", [e.load(values, s) for s in slots] + parameter)
+    e.store(value, values, slot)
 
 
-def emit_reverse(e, row, values, adjoints, slot, a, b, aux):
+def emit_reverse(e, case, values, adjoints, slot, a, b, aux):
     adjoint = e.load(adjoints, slot)
-    for s, d in e.partials(row, values, slot, a, b, aux):
+    for s, d in e.partials(case, values, slot, a, b, aux):
         e.store(e.builder.fadd(e.load(adjoints, s), e.times(adjoint, d)), adjoints, s)
 
 
-def emit_tangent(e, row, values, tangents, slot, a, b, aux):
+def emit_tangent(e, case, values, tangents, slot, a, b, aux):
     total = e.zero
-    for s, d in e.partials(row, values, slot, a, b, aux):
+    for s, d in e.partials(case, values, slot, a, b, aux):
         total = e.builder.fadd(total, e.times(e.load(tangents, s), d))
     e.store(total, tangents, slot)
 
