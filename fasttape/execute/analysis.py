@@ -33,6 +33,7 @@ from fasttape.layout import (
 # What is known of the adjoint of a slot (the first contribution adds or sets), and whether its value is read singly
 ADDED, SET, SINGLE = 1, 2, 4
 TOUCHED = ADDED | SET
+EVERY = np.uint64(0x0101010101010101)  # a bit of one slot, times this, is the bit of the eight slots of a word
 BLOCK = 64  # slots that are cleared together, eight words of state
 
 
@@ -87,20 +88,30 @@ def span(aux, p, q):
 
 
 @kernel
-def visits_once(aux, p, q, op, k):
-    """Whether operand k visits each slot of its span once."""
-    ndim, expected, found = aux[p + NDIM], 1, 0
-    summed = ndim - 2 - k if op == GEMM else -1  # the dimension that this operand of a product does not have
+def covers_span(aux, p, q):
+    """Whether operand q reads every slot of its span, as contiguous arrays and their transposes and repetitions do."""
+    ndim, expected, left = aux[p + NDIM], 1, 0
+    for d in range(ndim):
+        left += aux[p + SHAPE + d] > 1 and aux[q + STRIDES + d] != 0
     for _ in range(ndim):
         for d in range(ndim):
             extent, stride = aux[p + SHAPE + d], aux[q + STRIDES + d]
-            if extent > 1 and d != summed and stride == expected:
+            if extent > 1 and stride == expected:
                 expected *= extent
-                found += 1
+                left -= 1
                 break
+    return left == 0 and aux[q + LIST] == REGULAR
+
+
+@kernel
+def repeats(aux, p, q, op, k):
+    """Whether operand k meets its slots more than once; `op` says which dimension a product sums over for it."""
+    ndim = aux[p + NDIM]
+    missing = ndim - 2 - k if op == GEMM else -1  # the dimension that this operand of a product does not have
     for d in range(ndim):
-        found -= aux[p + SHAPE + d] > 1 and d != summed
-    return found == 0 and aux[q + LIST] == REGULAR
+        if aux[p + SHAPE + d] > 1 and aux[q + STRIDES + d] == 0 and d != missing:
+            return True
+    return False
 
 
 @kernel
@@ -122,26 +133,44 @@ def alone(aux, p, op, k):
 
 
 @kernel
-def any_have(state, start, stop, bits):
-    """Whether some slot has one of the bits; without an early end, so that LLVM vectorizes the loop."""
-    found = np.uint8(0)
-    for slot in range(np.uint64(start), np.uint64(stop)):
-        found |= state[slot]
-    return found & bits != 0
+def any_have(state, words, start, stop, bit):
+    """Whether some slot between two has a bit; without an early end, so that LLVM vectorizes the loop over words."""
+    low, high = (start + 7) // 8, stop // 8
+    found = np.uint64(0)
+    for word in range(np.uint64(low), np.uint64(max(low, high))):
+        found |= words[word]
+    found &= np.uint64(bit) * EVERY
+    for slot in range(start, min(8 * low, stop)):
+        found |= np.uint64(state[slot] & bit)
+    for slot in range(max(8 * high, start), stop):
+        found |= np.uint64(state[slot] & bit)
+    return found != 0
 
 
 @kernel
-def all_have(state, start, stop, bit):
-    found = np.uint8(255)
-    for slot in range(np.uint64(start), np.uint64(stop)):
-        found &= state[slot]
-    return found & bit != 0
+def all_have(state, words, start, stop, bit):
+    low, high = (start + 7) // 8, stop // 8
+    every = np.uint64(bit) * EVERY
+    found = every
+    for word in range(np.uint64(low), np.uint64(max(low, high))):
+        found &= words[word]
+    missing = found != every
+    for slot in range(start, min(8 * low, stop)):
+        missing |= not state[slot] & bit
+    for slot in range(max(8 * high, start), stop):
+        missing |= not state[slot] & bit
+    return not missing
 
 
 @kernel
-def set_all(state, start, stop, bit):
-    for slot in range(np.uint64(start), np.uint64(stop)):
-        state[slot] |= np.uint8(bit)
+def set_all(state, words, start, stop, bit):
+    low, high = (start + 7) // 8, stop // 8
+    for word in range(np.uint64(low), np.uint64(max(low, high))):
+        words[word] |= np.uint64(bit) * EVERY
+    for slot in range(start, min(8 * low, stop)):
+        state[slot] |= bit
+    for slot in range(max(8 * high, start), stop):
+        state[slot] |= bit
 
 
 @kernel
@@ -160,6 +189,11 @@ def read_singly(state, slot):
 @kernel
 def touch_all(aux, p, q, state):
     """Note that operand q adds to the slots that it reads."""
+    if covers_span(aux, p, q):
+        low, high = span(aux, p, q)
+        for slot in range(low, high):
+            touch(state, slot)
+        return
     stride, listed, done, total = inner_stride(aux, p, q), aux[q + LIST], 0, points(aux, p)
     while done < total:
         place, left = run(aux, p, q, FIRST, done)
@@ -172,13 +206,13 @@ def touch_all(aux, p, q, state):
 
 
 @kernel
-def claim(aux, p, op, k, state):
+def claim(aux, p, op, k, state, words):
     """Let operand k set the adjoints of its slots if nobody touched them, else add to them."""
     q = operand(aux, p, k)
-    if visits_once(aux, p, q, op, k) and alone(aux, p, op, k):
+    if covers_span(aux, p, q) and not repeats(aux, p, q, op, k) and alone(aux, p, op, k):
         low, high = span(aux, p, q)
-        if not any_have(state, low, high, TOUCHED):
-            set_all(state, low, high, SET)
+        if not any_have(state, words, low, high, TOUCHED):
+            set_all(state, words, low, high, SET)
             aux[q + ADJOINTS] = SETS
             return
     touch_all(aux, p, q, state)
@@ -186,7 +220,8 @@ def claim(aux, p, op, k, state):
 
 @sweep
 def first_touch(digest):
-    def first_touch(ops, a, b, aux, outputs, state, slot):
+    def first_touch(ops, a, b, aux, outputs, state, words, slot):
+        """Fill in what `state` says of each slot; `words` is the same memory, eight slots in each number."""
         digest
         for k in range(outputs.size):
             read_singly(state, outputs[k])
@@ -205,11 +240,11 @@ def first_touch(digest):
                 state[p] |= SINGLE
             else:
                 slot -= aux[p + SIZE]
-                aux[p + CLEAN] = all_have(state, slot, slot + aux[p + SIZE], SET)
+                aux[p + CLEAN] = all_have(state, words, slot, slot + aux[p + SIZE], SET)
                 for k in range(aux[p + OPERANDS]):
                     q = operand(aux, p, k)
                     if aux[q + ADJOINTS] != PASSIVE:
-                        claim(aux, p, op, k, state)
+                        claim(aux, p, op, k, state, words)
                     elif aux[q + LIST] != REGULAR:
                         touch_all(aux, p, q, state)
 
@@ -224,7 +259,7 @@ def zeros(digest):
         `words` is the state of all slots, eight slots in each number, padded to whole blocks of BLOCK slots.
         """
         digest
-        count, each = 0, np.uint64(SET * 0x0101010101010101)
+        count, each = 0, np.uint64(SET) * EVERY
         for block in range(words.size // 8):
             at, every = np.uint64(block) * np.uint64(8), each
             for k in range(8):
@@ -266,7 +301,7 @@ def large_operands(digest):
 
 @sweep
 def readers(digest):
-    def readers(ops, a, aux, state, starts, stops, found, single, all_set):
+    def readers(ops, a, aux, state, words, starts, stops, found, single, all_set):
         """Fill `found` with pairs (operand, segment) for each operand that reads a segment; return how many there are.
 
         A segment that some operand reads together with its neighborhood gets a pair with operand -1. `single` and
@@ -274,8 +309,8 @@ def readers(digest):
         """
         digest
         for s in range(starts.size):
-            single[s] = any_have(state, starts[s], stops[s], SINGLE)
-            all_set[s] = all_have(state, starts[s], stops[s], SET)
+            single[s] = any_have(state, words, starts[s], stops[s], SINGLE)
+            all_set[s] = all_have(state, words, starts[s], stops[s], SET)
         count = 0
         for i in range(ops.size):
             if ops[i] < FIRST_STRUCTURAL or ops[i] == GUARD:

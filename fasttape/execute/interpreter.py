@@ -55,10 +55,10 @@ class Pool(threading.local):
 
     def take(self, slots, dtype) -> np.ndarray:
         """At least `slots` numbers, whatever they are."""
-        for k, memory in enumerate(self.free):
-            if memory.dtype == dtype and memory.size >= slots:
-                return self.free.pop(k)
-        return aligned_zeros(slots, dtype)
+        fitting = [k for k, memory in enumerate(self.free) if memory.dtype == dtype and memory.size >= slots]
+        if not fitting:
+            return aligned_zeros(slots, dtype)
+        return self.free.pop(min(fitting, key=lambda k: self.free[k].size))
 
     def give(self, memory):
         """Keep some memory for the next one that asks."""

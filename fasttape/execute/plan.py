@@ -54,7 +54,7 @@ class Plan:
             active[start:stop] = True
             state[start:stop] = 0
         analysis.activity.now(*self.columns, active, program.first_result)
-        analysis.first_touch.now(*self.columns, program.outputs, state, program.slots)
+        analysis.first_touch.now(*self.columns, program.outputs, state, state.view(np.uint64), program.slots)
         found = np.empty((blocks // 2 + 1, 2), np.int64)
         count = analysis.zeros.now(state.view(np.uint64), found)
         self.zeros = tuple((start, min(stop, program.slots)) for start, stop in found[:count].tolist())
@@ -78,7 +78,9 @@ class Plan:
         borders = np.array(list(segments.values()), np.int64).reshape(-1, 2)
         found = np.empty((2 * ops.size * (1 + len(segments)), 2), np.int64)
         single, gradient = np.empty((2, len(segments)), np.bool_)
-        count = analysis.readers.now(ops, a, aux, state, *borders.T.copy(), found, single, gradient)
+        count = analysis.readers.now(
+            ops, a, aux, state, state.view(np.uint64), *borders.T.copy(), found, single, gradient
+        )
         pairs, chosen = found[:count].tolist(), {}
         for number, (k, (start, stop)) in enumerate(segments.items()):
             places = [place for place, segment in pairs if segment == number]
