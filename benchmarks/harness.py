@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Times = Mapping[str, float]
-SAMPLE = 2e-3  # seconds: shorter runs are repeated inside a sample until it lasts this long
-LONG = 20e-3  # seconds: a shorter sample leaves little garbage, and a collection would only empty the caches
+SAMPLE = 20e-3  # seconds: shorter runs are repeated inside a sample until it lasts this long, as a loop would
+LONG = 60e-3  # seconds: a shorter sample leaves little garbage, and a collection would only empty the caches
 BUDGET = 3.0  # seconds for each contender, as long as that gives some samples
 
 

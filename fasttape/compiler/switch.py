@@ -92,7 +92,7 @@ class Emitter:
         return [self.context.cast(self.builder, v, t, self.dtype) for v, t in zip(items, returned, strict=True)]
 
     def evaluate(self, case, rule, operands):
-        """What a rule of the case's row returns, as a list; of several rows, what the opcode chooses, without a branch."""
+        """What a rule of the case's row returns, as a list; of several rows, what the opcode chooses branchless."""
         results = [self.call(getattr(ops.OPS[code], rule), operands) for code in case.codes]
         results = [result if isinstance(result, list) else [result] for result in results]
         chosen = results[-1]

@@ -108,10 +108,10 @@ def repeats(aux, p, q, op, k):
     """Whether operand k meets its slots more than once; `op` says which dimension a product sums over for it."""
     ndim = aux[p + NDIM]
     missing = ndim - 2 - k if op == GEMM else -1  # the dimension that this operand of a product does not have
+    count = 0
     for d in range(ndim):
-        if aux[p + SHAPE + d] > 1 and aux[q + STRIDES + d] == 0 and d != missing:
-            return True
-    return False
+        count += aux[p + SHAPE + d] > 1 and aux[q + STRIDES + d] == 0 and d != missing
+    return count > 0
 
 
 @kernel
@@ -330,8 +330,3 @@ def readers(digest):
         return count
 
     return readers
-
-
-def has_arrays(ops) -> bool:
-    """Whether some instruction of a program is an array instruction."""
-    return bool(ops.size) and bool(((ops >= FIRST_STRUCTURAL) & (ops != GUARD)).any())

@@ -13,7 +13,7 @@ from numba import carray, config, int64, types
 from fasttape import ops
 from fasttape.compiler.blas import addresses
 from fasttape.compiler.dispatch import lanes_forward, lanes_partials, step_forward, step_reverse, step_tangent
-from fasttape.compiler.jit import entry
+from fasttape.compiler.jit import entry, sweep
 from fasttape.compiler.structural import STRUCTURAL
 from fasttape.execute.arrays import STEPS
 from fasttape.execute.blocks import BLOCK, BUFFERS
@@ -123,16 +123,30 @@ class Needs(NamedTuple):
     elementwise: list[int]
     rows: list[int]
     products: bool
+    arrays: bool  # whether there are array instructions at all
+
+
+@sweep
+def opcodes_in(digest):
+    def opcodes_in(ops, found):
+        digest
+        for i in range(ops.size):
+            found[ops[i]] = True
+
+    return opcodes_in
 
 
 def needs(columns) -> Needs:
     """What sweeps over some columns call."""
     opcodes, a, _, aux = columns
-    used = np.flatnonzero(np.bincount(opcodes, minlength=256)).tolist()
+    found = np.zeros(256, np.bool_)
+    opcodes_in.now(opcodes, found)
+    used = np.flatnonzero(found).tolist()
     rows = {kind: aux[a[opcodes == kind] + np.uint32(CODE)].tolist() for kind in (ELEMENTWISE, REDUCE) if kind in used}
     elementwise = set(rows.get(ELEMENTWISE, ()))
     called = [opcode for opcode in used if not HELD[opcode]]
-    return Needs(called, list(elementwise), list(elementwise | set(rows.get(REDUCE, ()))), GEMM in used)
+    arrays = any(opcode >= FIRST_STRUCTURAL and opcode not in (GUARD, CONST) for opcode in used)
+    return Needs(called, list(elementwise), list(elementwise | set(rows.get(REDUCE, ()))), GEMM in used, arrays)
 
 
 def link(needed: Needs, kind, dtype) -> np.ndarray:

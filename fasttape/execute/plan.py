@@ -38,7 +38,7 @@ class Plan:
         self.elsewhere: dict[int, Elsewhere] = {}  # by number of the segment
         self.constants: list[Elsewhere] = []  # that are read where the program has them
         self.entries, self.needs = {}, needs(program.columns)
-        if analysis.has_arrays(program.ops):
+        if self.needs.arrays:
             self.analyze(segments)
         front = program.first_result
         self.cleared = tuple((start, min(stop, front)) for start, stop in self.zeros if start < front)
@@ -73,7 +73,7 @@ class Plan:
         return sorted(set(map(tuple, found[:count].tolist())))
 
     def find_elsewhere(self, segments, state) -> dict[int, "Elsewhere"]:
-        """Those of some segments that only array instructions read, each of which reads no other slots with them."""
+        """Those of some segments that only array instructions read, each of these no other slots with them."""
         ops, a, _, aux = self.columns
         borders = np.array(list(segments.values()), np.int64).reshape(-1, 2)
         found = np.empty((2 * ops.size * (1 + len(segments)), 2), np.int64)
