@@ -225,7 +225,8 @@ def gradient(signature, adjoints, elsewhere):
         leaves = [None] * len(signature.leaves)
         for k, leaf in enumerate(signature.leaves):
             if k in elsewhere:
-                leaves[k] = elsewhere[k].reshape(leaf.shape).astype(leaf.dtype, copy=False)
+                x = elsewhere[k].reshape(leaf.shape)
+                leaves[k] = x if x.dtype == leaf.dtype else x.astype(leaf.dtype)
             elif leaf.argument in signature.argnums:
                 leaves[k] = result(leaf, adjoints)
     arguments = rebuild(signature, leaves)

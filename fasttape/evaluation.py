@@ -15,19 +15,20 @@ from fasttape.recording import outputs_of
 class Evaluator:
     """A recording with its plan and the workspaces that are not in use; threads may share it."""
 
-    def __init__(self, recording):
+    def __init__(self, recording, *, whole=False):
+        """With `whole`, an evaluation has the value of every slot, as a trace shows them."""
         self.recording = recording
         self.program, self.signature = recording.program, recording.signature
-        self.plan = Plan(self.program, [(leaf.start, leaf.stop) for leaf in self.signature.leaves])
+        self.plan = Plan(self.program, None if whole else [(leaf.start, leaf.stop) for leaf in self.signature.leaves])
         self.idle: deque[Workspace] = deque()
 
-    def run(self, values, use, *, whole=False):
-        """Run forward at some leaves and `use` the workspace; if `whole`, it has the value of every input."""
+    def run(self, values, use):
+        """Run forward at some leaves and `use` the workspace."""
         try:
             workspace = self.idle.pop()
         except IndexError:
             workspace = Workspace(self.plan)
-        placed = workspace.place(values, none=whole)
+        placed = workspace.place(values)
         binding.fill(self.signature, values, workspace.inputs, placed)
         stopped = workspace.forward()
         if stopped < self.program.ops.size:

@@ -19,11 +19,11 @@ import numpy as np
 from fasttape.ops import INTEGER, OPS
 
 # Structural opcodes stand at the top of the byte so that rows added to the table never meet them.
-CONST = 255  # while recording only: a run of slots that already holds its values
+CONST = 255  # not in a program: while recording, a run of slots that holds its values; in a plan, one that is skipped
 GUARD = 254  # a: slot of a truth value; b: the outcome that was recorded; produces no slot
 ELEMENTWISE = 253  # the row CODE over the iteration space
 REDUCE = 252  # the row CODE over the trailing (PARAM = 0) or leading (PARAM = 1) dimensions
-GEMM = 251  # shape = batch + (m, n, k): sums over k the product of its two operands
+GEMM = 251  # shape = batch + (m, n, k): sums over k the product of two operands; a plan may add a third to the sum
 FIRST_STRUCTURAL = 251
 STRUCTURAL_NAMES = {ELEMENTWISE: "array operations", REDUCE: "reductions", GEMM: "matrix products"}
 

@@ -106,11 +106,9 @@ class Tape:
         def run(workspace: Workspace) -> show.Trace:
             adjoints = workspace.reverse(1.0, keep=True)
             made: show.Trace = show.trace(self._recording, workspace.values.copy(), adjoints.copy())
-            adjoints[:] = 0.0
-            workspace.clear()
             return made
 
-        traced: show.Trace = self._evaluator.run(self._leaves(args), run, whole=True)
+        traced: show.Trace = Evaluator(self._recording, whole=True).run(self._leaves(args), run)
         return traced
 
     def _leaves(self, args: Sequence[Any]) -> list[Any]:

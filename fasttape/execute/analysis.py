@@ -13,6 +13,7 @@ from fasttape.layout import (
     ADJOINTS,
     B_IS_SLOT,
     CLEAN,
+    CONST,
     ELEMENTWISE,
     FIRST,
     FIRST_STRUCTURAL,
@@ -35,6 +36,12 @@ ADDED, SET, SINGLE = 1, 2, 4
 TOUCHED = ADDED | SET
 EVERY = np.uint64(0x0101010101010101)  # a bit of one slot, times this, is the bit of the eight slots of a word
 BLOCK = 64  # slots that are cleared together, eight words of state
+
+
+@kernel
+def is_array(op):
+    """Whether an opcode is that of an array instruction."""
+    return FIRST_STRUCTURAL <= op < GUARD
 
 
 @kernel
@@ -61,6 +68,9 @@ def activity(digest):
                     flag = flag or active[aux[b[i]]] or active[aux[b[i] + 1]]
                 active[slot] = flag
                 slot += 1
+            elif op == CONST:  # an instruction that a plan skips
+                active[slot : slot + aux[p + SIZE]] = False
+                slot += aux[p + SIZE]
             elif op != GUARD:
                 flag = False
                 for k in range(aux[p + OPERANDS]):
@@ -107,7 +117,9 @@ def covers_span(aux, p, q):
 def repeats(aux, p, q, op, k):
     """Whether operand k meets its slots more than once; `op` says which dimension a product sums over for it."""
     ndim = aux[p + NDIM]
-    missing = ndim - 2 - k if op == GEMM else -1  # the dimension that this operand of a product does not have
+    missing = -1  # the dimension that this operand of a product does not have: rows and columns have two, an addend one
+    if op == GEMM:
+        missing = ndim - 1 if k == 2 else ndim - 2 - k
     count = 0
     for d in range(ndim):
         count += aux[p + SHAPE + d] > 1 and aux[q + STRIDES + d] == 0 and d != missing
@@ -238,6 +250,9 @@ def first_touch(digest):
                     read_singly(state, aux[b[i] + 1])
             elif op == GUARD:
                 state[p] |= SINGLE
+            elif op == CONST:
+                slot -= aux[p + SIZE]
+                set_all(state, words, slot, slot + aux[p + SIZE], SET)
             else:
                 slot -= aux[p + SIZE]
                 aux[p + CLEAN] = all_have(state, words, slot, slot + aux[p + SIZE], SET)
@@ -284,7 +299,7 @@ def large_operands(digest):
         digest
         count = 0
         for i in range(ops.size):
-            if ops[i] < FIRST_STRUCTURAL or ops[i] == GUARD:
+            if not is_array(ops[i]):
                 continue
             p = np.int64(a[i])
             for k in range(aux[p + OPERANDS]):
@@ -313,7 +328,7 @@ def readers(digest):
             all_set[s] = all_have(state, words, starts[s], stops[s], SET)
         count = 0
         for i in range(ops.size):
-            if ops[i] < FIRST_STRUCTURAL or ops[i] == GUARD:
+            if not is_array(ops[i]):
                 continue
             p = np.int64(a[i])
             for k in range(aux[p + OPERANDS]):

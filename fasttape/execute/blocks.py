@@ -90,13 +90,20 @@ def accumulate(w, aux, p, q, start, n, c, c0):
         if listed != REGULAR:
             for i in range(m):
                 w[aux[p + listed + place + i * stride]] += c[at + i]
-        elif aux[q + ADJOINTS] == SETS:
-            spread(w, place, stride, m, c, at)
-        elif stride == 0:
-            w[np.uint64(place)] += total(c, at, m)
         else:
-            add(w, place, stride, m, c, at)
+            pass_on(w, place, stride, m, c, at, aux[q + ADJOINTS])
         done += m
+
+
+@kernel
+def pass_on(w, place, stride, m, c, at, how):
+    """Set w[place::stride] to the contributions c[at:], m of them, or add them to it."""
+    if how == SETS:
+        spread(w, place, stride, m, c, at)
+    elif stride == 0:
+        w[np.uint64(place)] += total(c, at, m)
+    else:
+        add(w, place, stride, m, c, at)
 
 
 @kernel

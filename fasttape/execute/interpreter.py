@@ -80,6 +80,7 @@ class Workspace:
         ops, a, b, aux = plan.columns
         self.columns = (ops, a, b, aux.copy() if plan.elsewhere or plan.constants else aux)
         self.values = POOL.take(self.program.slots, self.program.dtype)
+        self.origin = address(self.values)
         self.values[0] = 0.0
         self.place_constants(self.program.constants, 1 + self.program.inputs)
 
@@ -92,7 +93,7 @@ class Workspace:
         """Copy the constants to the slots from `first` on, or read them where they are."""
         copied = 0
         for segment in self.plan.constants:
-            self.shift(segment, FIRST, distance(constants, self.values) - first)
+            self.shift(segment, FIRST, (address(constants) - self.origin) // constants.itemsize - first)
             at = segment.start - first
             self.values[first + copied : first + at] = constants[copied:at]
             copied = at + segment.size
@@ -103,13 +104,13 @@ class Workspace:
         """The part of `values` that the caller fills before `forward`."""
         return self.values[1 : 1 + self.program.inputs]
 
-    def place(self, arguments, *, none=False) -> list[int]:
-        """Read large arguments where they are, or `none`; return the numbers of those that `inputs` need not have."""
+    def place(self, arguments) -> list[int]:
+        """Read large arguments where they are; return the numbers of those that `inputs` need not have."""
         placed = []
         for k, segment in self.plan.elsewhere.items():
             x, shift = arguments[k], 0
-            if not none and x.dtype == self.program.dtype and x.flags.c_contiguous and x.flags.aligned:
-                shift = distance(x, self.values) - segment.start
+            if x.dtype == self.program.dtype and x.flags.c_contiguous and x.flags.aligned:
+                shift = (address(x) - self.origin) // x.itemsize - segment.start
                 placed.append(k)
             self.shift(segment, FIRST, shift)
         return placed
@@ -141,7 +142,8 @@ class Workspace:
         for slot in p.outputs.tolist():
             self.adjoints[slot] += seed
         for segment, array in gradients:
-            self.shift(segment, ADJOINT, distance(array, self.adjoints) - segment.start)
+            shift = (address(array) - address(self.adjoints)) // array.itemsize - segment.start
+            self.shift(segment, ADJOINT, shift)
         entries = self.plan.linked(REVERSE)
         self.machine.reverse(self.columns, self.values, self.adjoints, 0, p.ops.size, p.slots, keep, entries)
         for segment, _ in gradients:
@@ -170,6 +172,6 @@ class Workspace:
         return self.tangents[p.outputs]
 
 
-def distance(x, origin) -> int:
-    """Where an array begins, counted in numbers from the beginning of another one."""
-    return (x.ctypes.data - origin.ctypes.data) // x.itemsize
+def address(x) -> int:
+    """Where an array begins."""
+    return x.__array_interface__["data"][0]

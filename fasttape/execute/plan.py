@@ -12,6 +12,7 @@ from numba import config
 
 from fasttape.execute import analysis
 from fasttape.execute.entries import link, needs
+from fasttape.execute.fusion import fuse
 from fasttape.layout import FIRST
 from fasttape.program import Program
 
@@ -30,8 +31,11 @@ class Elsewhere(NamedTuple):
 class Plan:
     """A program with what a sweep over it needs to know."""
 
-    def __init__(self, program: Program, segments=()):
-        """`segments` are pairs (start, stop): the slots of each argument."""
+    def __init__(self, program: Program, segments=None):
+        """`segments` are pairs (start, stop): the slots of each argument, which may then be read where it is.
+
+        Without them every slot gets its value and, if asked for, its adjoint.
+        """
         self.program = program
         self.columns = program.columns
         self.zeros = ((0, program.slots),)  # ranges of adjoints that must be zero before a reverse sweep
@@ -45,7 +49,7 @@ class Plan:
 
     def analyze(self, segments):
         program = self.program
-        self.columns = (*program.columns[:3], program.aux.copy())
+        self.columns = (*program.columns[:3], program.aux.copy()) if segments is None else fuse(program)
         blocks = program.slots // analysis.BLOCK + 1
         active, state = np.zeros(program.slots, np.bool_), np.zeros(blocks * analysis.BLOCK, np.uint8)
         # Nobody looks at the adjoints in front of the results, except those of inputs that are differentiated
@@ -58,7 +62,7 @@ class Plan:
         found = np.empty((blocks // 2 + 1, 2), np.int64)
         count = analysis.zeros.now(state.view(np.uint64), found)
         self.zeros = tuple((start, min(stop, program.slots)) for start, stop in found[:count].tolist())
-        if not config.DISABLE_JIT:  # a twin cannot read outside of an array
+        if segments is not None and not config.DISABLE_JIT:  # a twin cannot read outside of an array
             large = {k: segment for k, segment in enumerate(segments) if segment[1] - segment[0] >= LARGE}
             self.elsewhere = self.find_elsewhere(large, state) if large else {}
             if program.constants.size >= LARGE:

@@ -50,6 +50,8 @@ def reverse(digest):
                     step_reverse(ops[i], values, adjoints, slot, a[i], b[i], aux, scratch, entries)
                     if not keep:
                         adjoints[slot] = 0.0
+            elif ops[i] == CONST:
+                slot -= results(ops[i], aux, a[i])
             elif ops[i] != GUARD:
                 size = results(ops[i], aux, a[i])
                 slot -= size
@@ -68,7 +70,8 @@ def tangent(digest):
         for k in range(first, last):
             i = np.uint64(k)
             if ops[i] != GUARD:
-                step_tangent(ops[i], values, tangents, slot, a[i], b[i], aux, scratch, entries)
+                if ops[i] != CONST:
+                    step_tangent(ops[i], values, tangents, slot, a[i], b[i], aux, scratch, entries)
                 slot += results(ops[i], aux, a[i])
 
     return tangent

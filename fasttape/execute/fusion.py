@@ -1,0 +1,152 @@
+"""Fusion: a product whose only reader adds something to it is computed on top of that, as dense layers do.
+
+The columns of a plan get one GEMM of three operands in place of the sum; the product in front of it is skipped, and its
+slots are nobody's. Rounding may differ in the last place from the two steps, so programs with guards, whose outcomes
+were found step by step, are left alone.
+"""
+
+import numpy as np
+
+from fasttape import ops as table
+from fasttape.compiler.jit import kernel, sweep
+from fasttape.execute.analysis import covers_span, is_array, span
+from fasttape.execute.blocks import operand
+from fasttape.layout import (
+    B_IS_SLOT,
+    CODE,
+    CONST,
+    ELEMENTWISE,
+    FIRST,
+    FIRST_STRUCTURAL,
+    GEMM,
+    LENGTH,
+    LIST,
+    NDIM,
+    OPERANDS,
+    REGULAR,
+    SHAPE,
+    SIZE,
+    STRIDES,
+    TERNARY,
+)
+from fasttape.program import Program
+
+ADD = table.CODE["add"]
+START, STOP, ADDEND = range(3)  # of a candidate: its results, and the operand of the next instruction that is added
+
+
+@kernel
+def is_whole_result(aux, p, q, product, slot):
+    """Whether operand q of the record at p reads the results of a product in order."""
+    shape, strides, columns = p + SHAPE, q + STRIDES, aux[product + SHAPE + 1]
+    if aux[q + LIST] != REGULAR or aux[q + FIRST] != slot:
+        return False
+    if aux[p + NDIM] == 1:
+        return aux[shape] == aux[product + SIZE] and aux[strides] == 1
+    same_shape = aux[shape] == aux[product + SHAPE] and aux[shape + 1] == columns
+    return aux[p + NDIM] == 2 and same_shape and aux[strides] == columns and aux[strides + 1] == 1
+
+
+@kernel
+def addend(aux, product, sum_, slot):
+    """The number of the operand that a sum adds to all results of a product, or -1."""
+    if aux[product + NDIM] != 3 or aux[sum_ + CODE] != ADD:
+        return -1
+    for k in range(2):
+        q, other = operand(aux, sum_, k), operand(aux, sum_, 1 - k)
+        low, high = span(aux, sum_, other)
+        apart = high <= slot or low >= slot + aux[product + SIZE]
+        if is_whole_result(aux, sum_, q, product, slot) and covers_span(aux, sum_, other) and apart:
+            return 1 - k
+    return -1
+
+
+@kernel
+def strike(found, count, low, high):
+    """Candidates that are read between two slots are none."""
+    first, last = 0, count
+    while first < last:  # the first candidate that ends behind `low`
+        middle = (first + last) // 2
+        if found[middle, STOP] > low:
+            last = middle
+        else:
+            first = middle + 1
+    while first < count and found[first, START] < high:
+        found[first, ADDEND] = -1
+        first += 1
+
+
+@sweep
+def sole_readers(digest):
+    def sole_readers(ops, a, b, aux, outputs, slot, found, where):
+        """Fill `found` with the candidates, `where` with their instructions; return how many there are."""
+        digest
+        count = 0
+        for i in range(ops.size):
+            p, size = np.int64(a[i]), 1
+            if is_array(ops[i]):
+                size = aux[p + SIZE]
+                if ops[i] == GEMM and i + 1 < ops.size and ops[i + 1] == ELEMENTWISE:
+                    k = addend(aux, p, np.int64(a[i + 1]), slot)
+                    if k >= 0:
+                        found[count] = slot, slot + size, k
+                        where[count] = i
+                        count += 1
+            slot += size
+        for k in range(outputs.size):
+            strike(found, count, outputs[k], outputs[k] + 1)
+        reader = 0
+        for i in range(ops.size):
+            p = np.int64(a[i])
+            if ops[i] < FIRST_STRUCTURAL:
+                strike(found, count, p, p + 1)
+                if B_IS_SLOT[ops[i]]:
+                    strike(found, count, b[i], b[i] + 1)
+                if TERNARY[ops[i]]:
+                    for other in aux[b[i] : b[i] + 2]:
+                        strike(found, count, other, other + 1)
+                continue
+            while reader < count and where[reader] + 1 < i:
+                reader += 1
+            own = reader if reader < count and where[reader] + 1 == i else -1
+            kept = found[own, ADDEND] if own >= 0 else -1
+            for k in range(aux[p + OPERANDS]):
+                if own < 0 or k == kept:
+                    low, high = span(aux, p, operand(aux, p, k))
+                    strike(found, count, low, high)
+        return count
+
+    return sole_readers
+
+
+def fuse(program: Program):
+    """The columns of a program for a plan, in which products and sums are one where they can be."""
+    ops, a, b, aux = program.columns
+    columns = ops, a, b, aux.copy()
+    products = np.count_nonzero(ops == GEMM)
+    if products == 0 or program.guards.size:
+        return columns
+    found, where = np.empty((products, 3), np.int64), np.empty(products, np.int64)
+    count = sole_readers.now(*program.columns, program.outputs, program.first_result, found, where)
+    fused = [(i, k) for i, (_, _, k) in zip(where[:count].tolist(), found[:count].tolist(), strict=True) if k >= 0]
+    if not fused:
+        return columns
+    ops, a, records, at = ops.copy(), a.copy(), [aux], aux.size
+    for i, k in fused:
+        record = product_and_sum(aux, int(a[i]), int(a[i + 1]), k)
+        ops[i], ops[i + 1], a[i + 1] = CONST, GEMM, at
+        records.append(record)
+        at += record.size
+    return ops, a, b, np.concatenate(records)
+
+
+def product_and_sum(aux, product, sum_, k) -> np.ndarray:
+    """The side record of a product that is added to operand k of a sum."""
+    record = aux[product : product + aux[product + LENGTH]]
+    columns, ndim = int(aux[product + SHAPE + 1]), int(aux[sum_ + NDIM])
+    q = sum_ + SHAPE + ndim + k * (STRIDES + ndim)
+    strides = aux[q + STRIDES : q + STRIDES + ndim].tolist()
+    rows = strides if ndim == 2 else [columns * strides[0], strides[0]]
+    made = np.concatenate([record, aux[q : q + STRIDES], [*rows, 0]])
+    made[LENGTH], made[OPERANDS] = made.size, 3
+    return made
