@@ -17,7 +17,6 @@ from fasttape.layout import (
     CONST,
     ELEMENTWISE,
     FIRST,
-    FIRST_STRUCTURAL,
     GEMM,
     LENGTH,
     LIST,
@@ -76,10 +75,29 @@ def strike(found, count, low, high):
         first += 1
 
 
+@kernel
+def read_by(ops, a, b, aux, i, reads):
+    """Fill `reads` with the (first, one behind last) slots that instruction i reads by each operand; their number."""
+    op, p = ops[i], np.int64(a[i])
+    if is_array(op):
+        count = aux[p + OPERANDS]
+        for k in range(count):
+            reads[k, 0], reads[k, 1] = span(aux, p, operand(aux, p, k))
+        return count
+    reads[0, 0] = p
+    reads[1, 0] = b[i] if B_IS_SLOT[op] else p
+    reads[2, 0] = p
+    if TERNARY[op]:
+        reads[1, 0], reads[2, 0] = aux[b[i]], aux[b[i] + 1]
+    for k in range(3):
+        reads[k, 1] = reads[k, 0] + 1
+    return 3
+
+
 @sweep
-def sole_readers(digest):
-    def sole_readers(ops, a, b, aux, outputs, slot, found, where):
-        """Fill `found` with the candidates, `where` with their instructions; return how many there are."""
+def candidates(digest):
+    def candidates(ops, a, aux, slot, found, where):
+        """Fill `found` with products whose next instruction adds something to all of them, `where` with its number."""
         digest
         count = 0
         for i in range(ops.size):
@@ -89,34 +107,35 @@ def sole_readers(digest):
                 if ops[i] == GEMM and i + 1 < ops.size and ops[i + 1] == ELEMENTWISE:
                     k = addend(aux, p, np.int64(a[i + 1]), slot)
                     if k >= 0:
-                        found[count] = slot, slot + size, k
-                        where[count] = i
+                        found[count, START] = slot
+                        found[count, STOP] = slot + size
+                        found[count, ADDEND] = k
+                        where[count] = i + 1
                         count += 1
             slot += size
-        for k in range(outputs.size):
-            strike(found, count, outputs[k], outputs[k] + 1)
-        reader = 0
-        for i in range(ops.size):
-            p = np.int64(a[i])
-            if ops[i] < FIRST_STRUCTURAL:
-                strike(found, count, p, p + 1)
-                if B_IS_SLOT[ops[i]]:
-                    strike(found, count, b[i], b[i] + 1)
-                if TERNARY[ops[i]]:
-                    for other in aux[b[i] : b[i] + 2]:
-                        strike(found, count, other, other + 1)
-                continue
-            while reader < count and where[reader] + 1 < i:
-                reader += 1
-            own = reader if reader < count and where[reader] + 1 == i else -1
-            kept = found[own, ADDEND] if own >= 0 else -1
-            for k in range(aux[p + OPERANDS]):
-                if own < 0 or k == kept:
-                    low, high = span(aux, p, operand(aux, p, k))
-                    strike(found, count, low, high)
         return count
 
-    return sole_readers
+    return candidates
+
+
+@sweep
+def other_readers(digest):
+    def other_readers(ops, a, b, aux, found, where, reads):
+        """Strike the candidates that other instructions read."""
+        digest
+        own = 0
+        for i in range(ops.size):
+            count = read_by(ops, a, b, aux, i, reads)
+            if own < where.size and where[own] == i:
+                k = np.int64(found[own, ADDEND])
+                own += 1
+                if k >= 0:
+                    reads[0, 0], reads[0, 1] = reads[k, 0], reads[k, 1]
+                    count = 1
+            for k in range(count):
+                strike(found, where.size, reads[k, 0], reads[k, 1])
+
+    return other_readers
 
 
 def fuse(program: Program):
@@ -127,14 +146,20 @@ def fuse(program: Program):
     if products == 0 or program.guards.size:
         return columns
     found, where = np.empty((products, 3), np.int64), np.empty(products, np.int64)
-    count = sole_readers.now(*program.columns, program.outputs, program.first_result, found, where)
-    fused = [(i, k) for i, (_, _, k) in zip(where[:count].tolist(), found[:count].tolist(), strict=True) if k >= 0]
+    count = candidates.now(ops, a, aux, program.first_result, found, where)
+    found, where = found[:count], where[:count]
+    if count:
+        other_readers.now(*program.columns, found, where, np.empty((3, 2), np.int64))
+    for candidate in found:
+        if ((candidate[START] <= program.outputs) & (program.outputs < candidate[STOP])).any():
+            candidate[ADDEND] = -1
+    fused = [(i, k) for i, k in zip(where.tolist(), found[:, ADDEND].tolist(), strict=True) if k >= 0]
     if not fused:
         return columns
     ops, a, records, at = ops.copy(), a.copy(), [aux], aux.size
     for i, k in fused:
-        record = product_and_sum(aux, int(a[i]), int(a[i + 1]), k)
-        ops[i], ops[i + 1], a[i + 1] = CONST, GEMM, at
+        record = product_and_sum(aux, int(a[i - 1]), int(a[i]), k)
+        ops[i - 1], ops[i], a[i] = CONST, GEMM, at
         records.append(record)
         at += record.size
     return ops, a, b, np.concatenate(records)
