@@ -1,13 +1,34 @@
 """The public transforms. Each records the function at every call, so a branch is always the one that was taken."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fasttape.binding import match_tangents
-from fasttape.errors import ArgumentError
+from fasttape.errors import ArgumentError, LeakError
 from fasttape.evaluation import Evaluator
 from fasttape.recording import record_call, scalar_output
+from fasttape.transform import nested
+
+
+def differentiate(
+    f: Callable[..., Any], args: Any, keywords: Any, argnums: int | Sequence[int], has_aux: bool, what: str
+) -> tuple[Any, Any, Any]:
+    """(value, gradient, aux): on the tape of the recording that this call is part of, or by a recording of its own."""
+    outer = nested.enclosing((args, keywords))
+    if outer is None:
+        try:
+            recording, values = record_call(f, args, keywords, argnums, passive=False, has_aux=has_aux)
+        except LeakError as error:
+            outer = nested.outer_of(error)
+            if outer is None:
+                raise
+        else:
+            scalar_output(recording, what)
+            evaluator = Evaluator(recording)
+            return *evaluator.run(values, evaluator.value_and_gradient), recording.aux
+    value, gradient, aux = nested.value_and_gradient(outer, f, args, keywords, argnums, has_aux=has_aux)
+    return value, gradient, aux
 
 
 def value_and_grad(
@@ -25,11 +46,8 @@ def value_and_grad(
     """
 
     def run(*args: Any, **keywords: Any) -> Any:
-        recording, values = record_call(f, args, keywords, argnums, passive=False, has_aux=has_aux)
-        scalar_output(recording, "value_and_grad")
-        evaluator = Evaluator(recording)
-        value, gradient = evaluator.run(values, evaluator.value_and_gradient)
-        return ((value, recording.aux) if has_aux else value), gradient
+        value, gradient, aux = differentiate(f, args, keywords, argnums, has_aux, "value_and_grad")
+        return ((value, aux) if has_aux else value), gradient
 
     return named("value_and_grad", f, run)
 
@@ -48,11 +66,8 @@ def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: boo
     """
 
     def run(*args: Any, **keywords: Any) -> Any:
-        recording, values = record_call(f, args, keywords, argnums, passive=False, has_aux=has_aux)
-        scalar_output(recording, "grad")
-        evaluator = Evaluator(recording)
-        gradient = evaluator.run(values, evaluator.gradient)
-        return (gradient, recording.aux) if has_aux else gradient
+        _, gradient, aux = differentiate(f, args, keywords, argnums, has_aux, "grad")
+        return (gradient, aux) if has_aux else gradient
 
     return named("grad", f, run)
 

@@ -220,15 +220,19 @@ def gradient(signature, adjoints, elsewhere):
     They are among those of all slots, or by number of the leaf `elsewhere`.
     """
     if signature.plain:
-        leaves = adjoints[1 : 1 + signature.size].tolist()
-    else:
-        leaves = [None] * len(signature.leaves)
-        for k, leaf in enumerate(signature.leaves):
-            if k in elsewhere:
-                x = elsewhere[k].reshape(leaf.shape)
-                leaves[k] = x if x.dtype == leaf.dtype else x.astype(leaf.dtype)
-            elif leaf.argument in signature.argnums:
-                leaves[k] = result(leaf, adjoints)
+        return like_differentiated(signature, adjoints[1 : 1 + signature.size].tolist())
+    leaves = [None] * len(signature.leaves)
+    for k, leaf in enumerate(signature.leaves):
+        if k in elsewhere:
+            x = elsewhere[k].reshape(leaf.shape)
+            leaves[k] = x if x.dtype == leaf.dtype else x.astype(leaf.dtype)
+        elif leaf.argument in signature.argnums:
+            leaves[k] = result(leaf, adjoints)
+    return like_differentiated(signature, leaves)
+
+
+def like_differentiated(signature, leaves):
+    """The arguments that are differentiated, with other leaves: one tree, or a tuple of them."""
     arguments = rebuild(signature, leaves)
     chosen = tuple(arguments[n] for n in signature.argnums)
     return chosen[0] if signature.single else chosen

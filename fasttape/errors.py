@@ -104,6 +104,8 @@ class LeakError(FastTapeError, RuntimeError):
     fasttape.errors.LeakError: a traced value was used after its recording ended; return it from the function instead
     """
 
+    recordings: tuple[object, ...] = ()  # those whose values met
+
 
 class ReplayError(FastTapeError, RuntimeError):
     """A tape was asked for a point where what it recorded does not hold.

@@ -1,6 +1,7 @@
 """Running a function under recording: arguments in, program and the shape of its outputs out."""
 
 import functools
+import threading
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,8 +45,9 @@ def record_call(f, args, keywords, argnums, *, passive, has_aux=False):
     """Record one call; the recording, and the leaves of its arguments."""
     signature, values = binding.read(name_of(f), args, keywords, argnums, passive=passive)
     builder = Builder(signature.dtype, signature.size, functools.partial(binding.fill, signature, values))
+    OPEN.recordings.append(Open(builder, read := [] if passive else None))
     try:
-        returned, read = run_lifted(f, binding.trace(signature, values, builder), keywords, watch=passive)
+        returned = run(f, binding.trace(signature, values, builder), keywords, read)
         aux = None
         if has_aux:
             if not (isinstance(returned, tuple) and len(returned) == 2):
@@ -56,8 +58,34 @@ def record_call(f, args, keywords, argnums, *, passive, has_aux=False):
         outputs, slots = read_outputs(builder, leaves)
         program = freeze(builder, slots, signature.differentiated())
     finally:
+        OPEN.recordings.pop()
         builder.close()
-    return Recording(program, signature, outputs, structure, aux, read), values
+    return Recording(program, signature, outputs, structure, aux, tuple(read or ())), values
+
+
+class Open(NamedTuple):
+    """A recording in progress, and the variables that it read, if they are watched."""
+
+    builder: Builder
+    read: list | None
+
+
+class Recordings(threading.local):
+    """The recordings of a thread that are in progress, the outermost first."""
+
+    def __init__(self):
+        self.recordings = []
+
+
+OPEN = Recordings()
+
+
+def run(f, args, keywords, read):
+    """Call a function lifted; the variables that it read are added to `read`, unless that is None."""
+    returned, found = run_lifted(f, args, keywords, watch=read is not None)
+    if read is not None:
+        read.extend(found)
+    return returned
 
 
 def read_outputs(builder, leaves):

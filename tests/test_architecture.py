@@ -13,7 +13,7 @@ PACKAGE = pathlib.Path(fasttape.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 # A module imports from modules to its left, or from its own folder
 LAYERS = ("errors", "special", "ops", "layout", "program", "verify", "compiler", "execute", "recorders")
-LAYERS += ("trees", "binding", "recording", "evaluation", "decode", "show", "tape", "api", "testing")
+LAYERS += ("trees", "binding", "recording", "transform", "evaluation", "decode", "show", "tape", "api", "testing")
 LAYERS += ("", "demo", "__main__")  # the package itself, and what is its first user
 EXCEPTIONS = set()  # pairs (file, module) with a reason
 INSIDE_NUMBA = ("numba.core", "numba.extending", "numba.np", "numba.typed", "llvmlite")

@@ -128,7 +128,7 @@ class Workspace:
         return self.machine.forward(self.columns, self.values, 0, p.ops.size, p.first_result, entries)
 
     def reverse(self, seed, *, keep=False, gradients=()):
-        """Adjoints for the adjoint `seed` of every output; those of the inputs are right until `clear`.
+        """Adjoints for the adjoint `seed` of each output, or of all; those of the inputs are right until `clear`.
 
         With `keep` those of all slots are. `gradients` are pairs (segment, array) for adjoints that go elsewhere.
         """
@@ -139,8 +139,7 @@ class Workspace:
                 self.adjoints[start:stop] = 0.0
         if keep:
             self.adjoints[:] = 0.0
-        for slot in p.outputs.tolist():
-            self.adjoints[slot] += seed
+        np.add.at(self.adjoints, p.outputs, seed)
         for segment, array in gradients:
             shift = (address(array) - address(self.adjoints)) // array.itemsize - segment.start
             self.shift(segment, ADJOINT, shift)

@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 
-from fasttape.errors import ArgumentError, ConversionError, LeakError, MutationError, UnsupportedError
-from fasttape.recorders.scalar import TracedScalar, is_number, traced
+from fasttape.errors import ArgumentError, ConversionError, MutationError, UnsupportedError
+from fasttape.recorders.scalar import TracedScalar, is_number, mixed, traced
 
 
 @functools.lru_cache(maxsize=32)
@@ -266,11 +266,11 @@ def as_traced(builder, x) -> TracedArray:
     """Any operand as an array of the recording: traced as it is, numbers and plain arrays as constants."""
     if isinstance(x, TracedArray):
         if x.builder is not builder:
-            raise LeakError("values of two recordings were mixed; each recording has its own traced values")
+            raise mixed(builder, x.builder)
         return x
     if isinstance(x, TracedScalar):
         if x.builder is not builder:
-            raise LeakError("values of two recordings were mixed; each recording has its own traced values")
+            raise mixed(builder, x.builder)
         return TracedArray.run(builder, x.slot, ())
     if type(x) is float or type(x) is int:
         return TracedArray.run(builder, builder.constant(x), ())

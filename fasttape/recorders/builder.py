@@ -78,8 +78,8 @@ class Memory:
 class Builder(extend(Memory, MEMORY)):
     """A program in the making: opcode and operand columns, side records, constants, and the values so far."""
 
-    __slots__ = ("arrays", "aux", "columns", "done", "dtype", "entries", "fill", "guards", "held", "kept", "machine")
-    __slots__ += ("moved", "placed", "references", "runs", "scalar", "sites", "size", "used", "values")
+    __slots__ = ("arrays", "aux", "columns", "done", "dtype", "entries", "fill", "guards", "held", "kept", "known_sites")
+    __slots__ += ("machine", "moved", "placed", "references", "runs", "scalar", "sites", "size", "used", "values")
 
     def __init__(self, dtype, size: int, fill):
         """`fill(out)` writes the `size` inputs, when values are asked for."""
@@ -97,6 +97,7 @@ class Builder(extend(Memory, MEMORY)):
         self.pool = {0: 0}  # 0.0 is slot 0
         self.arrays = {}  # id of an array constant: (the array, its first slot, its place in `kept`)
         self.guards = []  # (instruction, number of its site)
+        self.known_sites = ()  # of guards that were there before
         self.sites = {}  # by identity of some code and a place in it: (number, code, place)
         self.kept = np.empty(KEPT, self.dtype)  # the constants, in order of appearance
         self.held = 0  # numbers in `kept`
@@ -123,6 +124,15 @@ class Builder(extend(Memory, MEMORY)):
         if not HELD[opcode]:
             self.unlinked = 1
         return slot
+
+    def extend(self, ops, a, b, slots: int):
+        """Append instructions of another program, up to the slot behind their results."""
+        stop = self.n + ops.size
+        while stop > self.capacity:
+            self.grow(slots)
+        for column, part in zip(self.columns.arrays, (ops, a, b), strict=True):
+            column[self.n : stop] = part
+        self.n, self.next, self.unlinked = stop, slots, 1
 
     def grow(self, slots: int):
         """Make room for more instructions; the end of a recording and of the numbers for slots are noticed here."""
@@ -218,7 +228,8 @@ class Builder(extend(Memory, MEMORY)):
         while frame.f_back is not None and frame.f_code.co_filename.startswith(INSIDE):
             frame = frame.f_back
         code, place = frame.f_code, frame.f_lasti
-        number, _, _ = self.sites.setdefault((id(code), place), (len(self.sites), code, place))
+        following = len(self.known_sites) + len(self.sites)
+        number, _, _ = self.sites.setdefault((id(code), place), (following, code, place))
         self.guards.append((self.n, number))
         self.emit(GUARD, slot, int(outcome), size=0)
 

@@ -21,7 +21,7 @@ def freeze(builder, outputs: np.ndarray, differentiated) -> Program:
         for column in (ops, a, b):
             column.resize(kept, refcheck=False)
     builder.close()
-    sites = tuple(site(code, place) for _, code, place in builder.sites.values())
+    sites = builder.known_sites + tuple(site(code, place) for _, code, place in builder.sites.values())
     return Program(
         *(builder.dtype, ops, a, b, aux, constants, builder.size, slots, outputs, guards, sites, differentiated)
     )

@@ -130,6 +130,13 @@ def whole(x, rounding) -> int:
     return number
 
 
+def mixed(*recordings) -> LeakError:
+    """The error for values of two recordings in one operation."""
+    error = LeakError("values of two recordings were mixed; each recording has its own traced values")
+    error.recordings = recordings
+    return error
+
+
 def slot_of(builder, y):
     """The slot of another operand of an operator, or None where Python should ask the other operand."""
     if type(y) is float or type(y) is int:
@@ -137,7 +144,7 @@ def slot_of(builder, y):
     if isinstance(y, TracedScalar):
         if y.builder is builder:
             return y.slot
-        raise LeakError("values of two recordings were mixed; each recording has its own traced values")
+        raise mixed(builder, y.builder)
     if is_number(y):
         if isinstance(y, np.generic) and np.result_type(y, builder.dtype) != builder.dtype:
             raise ArgumentError(f"{y!r} would make a {builder.dtype} recording {y.dtype}; write float(...) around it")

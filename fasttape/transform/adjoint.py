@@ -1,0 +1,172 @@
+"""The adjoint transform: the gradient of a recorded stretch, recorded behind it by the rows' own partials.
+
+Instructions are visited from last to first. `adjoints` holds, for each slot, the slot of its adjoint so far, or 0, the
+passive zero. A contribution to slots that had none costs nothing; else one addition joins them. Array instructions have
+adjoints in terms of array instructions, as many as operands, whatever their size; where an index list repeats a slot,
+its contributions are summed first. What this appends can be differentiated like everything else.
+
+Reverse accumulation as a source transform: Griewank and Walther (2008), "Evaluating Derivatives", section 3.3.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fasttape import ops
+from fasttape.layout import CONST, ELEMENTWISE, FIRST_STRUCTURAL, GUARD, REDUCE, SIZE
+from fasttape.recorders.array import TracedArray, as_traced
+from fasttape.recorders.builder import Builder
+from fasttape.recorders.scalar import traced
+from fasttape.transform.operands import Record, gathered, scalar_operands, slots_of
+from fasttape.transform.rules import partials_of, times
+
+ADD, MUL = ops.CODE["add"], ops.CODE["mul"]
+
+
+class Stretch(NamedTuple):
+    """Instructions of a recording in progress, from one on, whose results begin at a slot."""
+
+    builder: Builder
+    first: int
+    slot: int
+
+    def instructions(self, count=None):
+        """(opcode, a, b, first result, number of results) of each instruction so far, or of the first few."""
+        stop = self.builder.n if count is None else self.first + count
+        columns = (column[self.first : stop].tolist() for column in self.builder.columns.arrays)
+        slot, found = self.slot, []
+        for opcode, a, b in zip(*columns, strict=True):
+            size = 1 if opcode < FIRST_STRUCTURAL else 0 if opcode == GUARD else int(self.builder.aux[a + SIZE])
+            found.append((opcode, a, b, slot, size))
+            slot += size
+        return found
+
+
+def adjoint(stretch: Stretch, inputs, outputs, seeds, count=None):
+    """Record the adjoints of some slots; `inputs` and `outputs` are arrays of slots, `seeds` the slots of their adjoints.
+
+    Returns the slots of the adjoints of the inputs. The stretch ends where the recording is now, or after `count`.
+    """
+    builder = stretch.builder
+    instructions = stretch.instructions(count)
+    active = activity(builder, instructions, inputs)
+    adjoints = np.zeros(builder.next, np.uint32)
+    back = Backward(builder, active, adjoints)
+    for output, seed in zip(outputs.tolist(), seeds.tolist(), strict=True):
+        back.add(output, traced(builder, seed))
+    for opcode, a, b, slot, size in reversed(instructions):
+        if opcode in (CONST, GUARD) or not size or not active[slot : slot + size].any():
+            continue
+        if opcode < FIRST_STRUCTURAL:
+            if adjoints[slot]:
+                back.scalar(opcode, a, b, slot)
+        elif adjoints[slot : slot + size].any():
+            back.array(opcode, a, slot)
+    return adjoints[inputs]
+
+
+def activity(builder, instructions, inputs):
+    """Which slots depend on the inputs."""
+    active = np.zeros(builder.next, bool)
+    active[inputs] = True
+    for opcode, a, b, slot, size in instructions:
+        if opcode < FIRST_STRUCTURAL:
+            operands, _ = scalar_operands(builder.aux, opcode, a, b)
+            active[slot] = any(active[s] for s in operands)
+        elif opcode not in (CONST, GUARD):
+            record = Record(builder, a)
+            active[slot : slot + size] = any(active[record.operand(k).slots].any() for k in range(record.count))
+    return active
+
+
+class Backward:
+    """Passes the adjoint of an instruction's result on to its operands."""
+
+    def __init__(self, builder, active, adjoints):
+        self.builder, self.active, self.adjoints = builder, active, adjoints
+
+    def add(self, slots, contribution):
+        """Add a contribution to the adjoints of some slots, no slot twice."""
+        held = self.adjoints[slots]
+        if np.any(held):
+            contribution = gathered(self.builder, held) + contribution
+        self.adjoints[slots] = slots_of(contribution)
+
+    def scalar(self, opcode, a, b, slot):
+        operands, parameter = scalar_operands(self.builder.aux, opcode, a, b)
+        x = [traced(self.builder, s) for s in operands]
+        w = traced(self.builder, int(self.adjoints[slot]))
+        partials = partials_of(opcode)(*x, *parameter, traced(self.builder, slot))
+        for s, d in zip(operands, partials, strict=False):
+            contribution = times(w, d) if self.active[s] else None
+            if contribution is not None:
+                self.add(s, contribution)
+
+    def array(self, opcode, place, slot):
+        record = Record(self.builder, place)
+        {ELEMENTWISE: self.elementwise, REDUCE: self.reduction}.get(opcode, self.product)(record, slot)
+
+    def of_results(self, record, slot, shape):
+        """The adjoints of an instruction's results in some shape, and the results themselves."""
+        w = gathered(self.builder, self.adjoints[slot : slot + record.size])
+        return w.reshape(shape), TracedArray.run(self.builder, slot, shape)
+
+    def elementwise(self, record, slot):
+        w, r = self.of_results(record, slot, record.shape)
+        operands = [record.operand(k) for k in range(record.count)]
+        parameter = (record.parameter,) if ops.INTEGER in ops.OPS[record.row].traits else ()
+        for x, d in zip(operands, partials_of(record.row)(*operands, *parameter, r), strict=False):
+            if self.active[x.slots].any():
+                self.spread(x, times(w, d))
+
+    def reduction(self, record, slot):
+        leading = bool(record.parameter)
+        x = record.operand(0)
+        x = x.through(x.geometry.reshape((-1, record.size) if leading else (record.size, -1)))
+        axis = 0 if leading else 1
+        w, r = (np.expand_dims(y, axis) for y in self.of_results(record, slot, (record.size,)))
+        self.spread(x, np.broadcast_to(w, x.shape) if record.row == ADD else times(w, weights(record.row, x, r, axis)))
+
+    def product(self, record, slot):
+        *batch, m, n, k = range(len(record.shape))
+        x, y = record.operand(0, (*batch, m, k)), record.operand(1, (*batch, k, n))
+        w, _ = self.of_results(record, slot, record.shape[:-1])
+        if self.active[x.slots].any():
+            self.spread(x, w @ np.swapaxes(y, -1, -2))
+        if self.active[y.slots].any():
+            self.spread(y, np.swapaxes(x, -1, -2) @ w)
+
+    def spread(self, x, contribution):
+        """Add a contribution, of the shape of x, to the adjoints of the slots of x."""
+        if contribution is None:
+            return
+        strides = x.geometry.strides
+        repeated = tuple(d for d, n in enumerate(x.shape) if n > 1 and strides[d] == 0)
+        contribution = np.broadcast_to(as_traced(self.builder, contribution), x.shape)
+        if repeated:
+            contribution = as_traced(self.builder, np.sum(contribution, axis=repeated))
+        slots = x.slots[tuple(0 if d in repeated else slice(None) for d in range(x.ndim))]
+        if x.root.table is None or np.unique(slots).size == slots.size:
+            self.add(slots, contribution)
+        else:
+            self.add_repeated(slots.reshape(-1), contribution.reshape(-1))
+
+    def add_repeated(self, slots, contribution):
+        """As `add`, where slots stand several times: those that do so equally often are summed by one instruction."""
+        order = np.argsort(slots, kind="stable")
+        distinct, starts, counts = np.unique(slots[order], return_index=True, return_counts=True)
+        for count in np.unique(counts).tolist():
+            chosen = counts == count
+            places = order[starts[chosen][:, None] + np.arange(count)]
+            self.add(distinct[chosen], np.sum(contribution[places], axis=1))
+
+
+def weights(row, x, r, axis):
+    """The derivatives of the results of a product or an extremum by each element."""
+    if row != MUL:
+        decisive = np.where((x == r) | (np.isnan(x) & np.isnan(r)), 1.0, 0.0)
+        return decisive / np.sum(decisive, axis=axis, keepdims=True)
+    zero = x == 0.0
+    zeros = np.sum(np.where(zero, 1.0, 0.0), axis=axis, keepdims=True)
+    others = np.prod(np.where(zero, 1.0, x), axis=axis, keepdims=True)
+    return np.where(zeros == 0.0, r / x, np.where(zero & (zeros == 1.0), others, 0.0))

@@ -1,0 +1,73 @@
+"""The operands of recorded instructions as traced values again, with their geometry."""
+
+import numpy as np
+
+from fasttape import ops
+from fasttape.layout import CODE, FIRST, LIST, NDIM, OPERANDS, PARAM, REGULAR, SHAPE, SIZE, STRIDES
+from fasttape.recorders.array import Root, TracedArray
+from fasttape.recorders.scalar import traced
+
+ITEM = np.dtype(np.uint32).itemsize
+
+
+def scalar_operands(aux, opcode, a, b):
+    """The slots of a scalar instruction's operands, and its integer as a tuple of zero or one items."""
+    op = ops.OPS[opcode]
+    if op.arity == 3:
+        return (a, *aux[b : b + 2].tolist()), ()
+    if ops.INTEGER in op.traits:
+        return (a,), (int(np.uint32(b).astype(np.int32)),)
+    return (a, b)[: op.arity], ()
+
+
+class Record:
+    """The side record of an array instruction, read."""
+
+    def __init__(self, builder, place):
+        self.builder, self.place, self.aux = builder, place, builder.aux
+        self.size, self.row, self.parameter = (int(self.aux[place + field]) for field in (SIZE, CODE, PARAM))
+        ndim = int(self.aux[place + NDIM])
+        self.shape = tuple(self.aux[place + SHAPE : place + SHAPE + ndim].tolist())
+        self.count = int(self.aux[place + OPERANDS])
+
+    def operand(self, k, dims=None) -> TracedArray:
+        """Operand k over the iteration space, or over some of its dimensions in order."""
+        ndim, aux = len(self.shape), self.aux
+        q = self.place + SHAPE + ndim + k * (STRIDES + ndim)
+        dims = range(ndim) if dims is None else dims
+        shape = tuple(self.shape[d] for d in dims)
+        strides = [int(aux[q + STRIDES + d]) for d in dims]
+        first, listed = int(aux[q + FIRST]), int(aux[q + LIST])
+        if listed == REGULAR:
+            return strided(self.builder, first, shape, strides)
+        start = self.place + listed
+        reach = 1 + first + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+        root = TracedArray.listed(self.builder, aux[start : start + reach].astype(np.uint32)).root
+        return TracedArray(root, spread(root.numbers[first:], shape, strides))
+
+
+def strided(builder, first, shape, strides) -> TracedArray:
+    """The array whose element i is slot `first + i . strides`."""
+    reach = [(n - 1) * s for n, s in zip(shape, strides, strict=True)]
+    low = first + sum(min(r, 0) for r in reach)
+    root = Root(builder, 1 + sum(map(abs, reach)), low)
+    return TracedArray(root, spread(root.numbers[first - low :], shape, strides))
+
+
+def spread(numbers, shape, strides):
+    return np.lib.stride_tricks.as_strided(numbers, shape, [s * ITEM for s in strides], writeable=False)
+
+
+def gathered(builder, slots):
+    """The traced value that lives in some slots: a run where they are one, else a list; a scalar for a number."""
+    if np.ndim(slots) == 0:
+        return traced(builder, int(slots))
+    flat = slots.reshape(-1)
+    if flat.size and int(flat[-1]) - int(flat[0]) == flat.size - 1 and (np.diff(flat.astype(np.int64)) == 1).all():
+        return TracedArray.run(builder, int(flat[0]), slots.shape)
+    return TracedArray.listed(builder, slots)
+
+
+def slots_of(x):
+    """The slots of a traced value, an array of its shape."""
+    return x.slots if isinstance(x, TracedArray) else np.array(x.slot, np.uint32)

@@ -1,0 +1,61 @@
+"""The partials of the table's rows on traced values: the rows' own rules, run where the helpers that they name record.
+
+A rule is a branch-free expression over operations of the table. Operators and NumPy's functions record by themselves; a
+helper of the same name as a row, such as `select` or `digamma`, is replaced by a function that records that row.
+"""
+
+import builtins
+import functools
+from types import FunctionType
+
+from fasttape import ops
+from fasttape.recorders.array import as_traced, builder_of
+from fasttape.recorders.instructions import elementwise
+
+
+@functools.cache
+def partials_of(opcode: int):
+    """The partials rule of a row as a function of traced values."""
+    return recording(ops.OPS[opcode].partials)
+
+
+def recording(rule):
+    """A copy of a rule whose helpers record the rows that they are named for."""
+    names = {name: rule.__globals__[name] for name in rule.__code__.co_names if name in rule.__globals__}
+    for name, value in names.items():
+        if isinstance(value, FunctionType):
+            names[name] = helper(name, value) if name in ops.CODE else recording(value)
+    names["__builtins__"] = builtins
+    return FunctionType(rule.__code__, names, rule.__name__, rule.__defaults__, rule.__closure__)
+
+
+def helper(name, function):
+    """What a helper does in a rule that is recorded."""
+    integer = ops.INTEGER in ops.OPS[ops.CODE[name]].traits
+
+    def record(*operands):
+        return apply(name, operands[:-1], operands[-1]) if integer else apply(name, operands)
+
+    @functools.wraps(function)
+    def chosen(*operands):
+        return function(*operands) if builder_of(operands) is None else record(*operands)
+
+    return chosen
+
+
+def apply(name, operands, parameter=0):
+    """Record a row on operands of any kind, of which at least one is traced."""
+    builder = builder_of(operands)
+    return elementwise(builder, ops.CODE[name], [as_traced(builder, x) for x in operands], parameter)
+
+
+def times(w, d):
+    """The contribution of an adjoint `w` by a partial `d`, exactly 0 where either is, with no instruction to spare."""
+    if not isinstance(d, float | int):
+        return apply("times", (w, d))
+    if d == 0.0:
+        return None
+    if d == 1.0:
+        return w
+    return -w if d == -1.0 else w * float(d)
+
