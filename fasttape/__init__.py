@@ -1,7 +1,33 @@
 """fasttape: flat-tape automatic differentiation, compiled once by Numba."""
 
-from fasttape.api import grad, jvp, value_and_grad
+from fasttape.api import (
+    elementwise_grad,
+    grad,
+    hessian,
+    hvp,
+    jacfwd,
+    jacobian,
+    jacrev,
+    jvp,
+    linearize,
+    value_and_grad,
+    vjp,
+)
 from fasttape.tape import Tape, record
 
-__all__ = ["Tape", "grad", "jvp", "record", "value_and_grad"]
+__all__ = [
+    "Tape",
+    "elementwise_grad",
+    "grad",
+    "hessian",
+    "hvp",
+    "jacfwd",
+    "jacobian",
+    "jacrev",
+    "jvp",
+    "linearize",
+    "record",
+    "value_and_grad",
+    "vjp",
+]
 __version__ = "0.1.0"

@@ -4,7 +4,11 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from fasttape.binding import match_tangents
+from fasttape.derivatives import Linearization
+from fasttape.derivatives import jacobian as jacobian_of
 from fasttape.errors import ArgumentError, LeakError
 from fasttape.evaluation import Evaluator
 from fasttape.recording import record_call, scalar_output
@@ -93,6 +97,138 @@ def jvp(
     along = evaluator.along(match_tangents(recording.signature, tangents))
     value, tangent = evaluator.run(values, along)
     return (value, tangent, recording.aux) if has_aux else (value, tangent)
+
+
+def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
+    """The value of `f` at `primals`, and the function that pulls cotangents of the output back to the arguments.
+
+    `pullback(cotangent)` takes a tree like the output and returns a tuple with one tree for each primal. It can be
+    called many times; the point is kept by copy, so arrays that change later change nothing. With `has_aux` the result
+    is (value, pullback, aux).
+
+    >>> import numpy as np
+    >>> import fasttape as ft
+    >>> value, pullback = ft.vjp(lambda x, y: x * y, np.array([1.0, 2.0]), 3.0)
+    >>> pullback(np.array([1.0, 0.0]))
+    (array([3., 0.]), 1.0)
+    """
+    argnums = tuple(range(len(primals)))
+    recording, values = record_call(f, primals, {}, argnums, passive=False, has_aux=has_aux)
+    linear = Linearization(recording, values)
+    return (linear.value, linear.pullback, recording.aux) if has_aux else (linear.value, linear.pullback)
+
+
+def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
+    """The value of `f` at `primals`, and its derivative there as a function of tangents, one for each primal.
+
+    >>> import fasttape as ft
+    >>> value, pushforward = ft.linearize(lambda x, y: x * y, 3.0, 4.0)
+    >>> value, pushforward(1.0, 0.0), pushforward(0.0, 1.0)
+    (12.0, 4.0, 3.0)
+    """
+    recording, values = record_call(f, primals, {}, tuple(range(len(primals))), passive=False)
+    linear = Linearization(recording, values)
+    return linear.value, linear.pushforward
+
+
+def jacobian(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+    """A function that returns the Jacobian of `f`, by forward or reverse mode, whichever takes fewer sweeps.
+
+    For an output of shape s and an argument of shape t it is an array of shape s + t; trees of outputs and arguments
+    give trees of trees.
+
+    >>> import numpy as np
+    >>> import fasttape as ft
+    >>> ft.jacobian(lambda x: x**2)(np.array([1.0, 2.0]))
+    array([[2., 0.],
+           [0., 4.]])
+    """
+    return jacobian_by(f, argnums, None, "jacobian")
+
+
+def jacfwd(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+    """`jacobian` in forward mode: one sweep for each input.
+
+    >>> import fasttape as ft
+    >>> ft.jacfwd(lambda x: (x, x * x))(3.0)
+    (1.0, 6.0)
+    """
+    return jacobian_by(f, argnums, "fwd", "jacfwd")
+
+
+def jacrev(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+    """`jacobian` in reverse mode: one sweep for each output.
+
+    >>> import fasttape as ft
+    >>> ft.jacrev(lambda x: (x, x * x))(3.0)
+    (1.0, 6.0)
+    """
+    return jacobian_by(f, argnums, "rev", "jacrev")
+
+
+def jacobian_by(f: Any, argnums: Any, mode: str | None, what: str) -> Callable[..., Any]:
+    """The transform behind the Jacobians."""
+
+    def run(*args: Any, **keywords: Any) -> Any:
+        recording, values = record_call(f, args, keywords, argnums, passive=False)
+        return jacobian_of(Evaluator(recording), values, mode)
+
+    return named(what, f, run)
+
+
+def hessian(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+    """A function that returns the matrix of second derivatives of scalar `f`: forward mode over its gradient.
+
+    For an argument of shape t it has the shape t + t; several arguments, and trees, give trees of blocks.
+
+    >>> import numpy as np
+    >>> import fasttape as ft
+    >>> ft.hessian(lambda x: x[0] ** 2 * x[1])(np.array([1.0, 2.0]))
+    array([[4., 2.],
+           [2., 0.]])
+    """
+    return jacobian_by(grad(f, argnums), argnums, "fwd", "hessian")
+
+
+def hvp(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
+    """A function (x, v, *args) that returns the product of the Hessian of scalar `f` with v, without the Hessian.
+
+    x is the argument `argnums` of `f`, and `args` are the others in order. Forward over reverse mode (Pearlmutter 1994,
+    "Fast exact multiplication by the Hessian").
+
+    >>> import numpy as np
+    >>> import fasttape as ft
+    >>> ft.hvp(lambda x: np.sum(x**3))(np.array([1.0, 2.0]), np.array([1.0, 0.0]))
+    array([6., 0.])
+    """
+    slope = grad(f, argnums)
+
+    def run(x: Any, v: Any, *args: Any, **keywords: Any) -> Any:
+        whole = (*args[:argnums], x, *args[argnums:])
+        recording, values = record_call(slope, whole, keywords, argnums, passive=False)
+        evaluator = Evaluator(recording)
+        tangents = match_tangents(recording.signature, (*args[:argnums], v, *args[argnums:]), only=argnums)
+        return evaluator.run(values, evaluator.along(tangents))[1]
+
+    return named("hvp", f, run)
+
+
+def elementwise_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+    """The derivative of each element of the output by the element of the argument that it depends on.
+
+    Right for functions that work element by element; it is the gradient of the sum of the output.
+
+    >>> import numpy as np
+    >>> import fasttape as ft
+    >>> ft.elementwise_grad(np.sin)(np.array([0.0, np.pi]))
+    array([ 1., -1.])
+    """
+    return named("elementwise_grad", f, grad(functools.partial(summed, f), argnums))
+
+
+def summed(f: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
+    """The sum of what f returns."""
+    return np.sum(f(*args, **keywords))
 
 
 def named(transform: str, f: Callable[..., Any], run: Any) -> Callable[..., Any]:

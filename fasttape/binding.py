@@ -75,7 +75,10 @@ def is_float(x) -> bool:
 def float_kind(x, name, argument):
     """(kind, dtype) of a leaf that is differentiated; raises for what has no derivative."""
     if isinstance(x, TracedScalar | TracedArray):
-        raise UnsupportedError(f"{name} was called with traced values: a transform inside a recorded function")
+        raise UnsupportedError(
+            f"{name} was called with traced values by a transform inside a recorded function; of these only grad and "
+            "value_and_grad can be recorded"
+        )
     if type(x) in (float, int):
         return SCALAR, float
     dtype = getattr(x, "dtype", None)
@@ -179,8 +182,8 @@ def match_leaf(signature, leaf, x):
         raise ReplayError(f"argument {leaf.argument} is float64, but the tape was recorded in float32; record again")
 
 
-def match_tangents(signature, tangents):
-    """The leaves of tangents, one per input, for arguments that the recording holds for."""
+def match_tangents(signature, tangents, only=None):
+    """The leaves of tangents, one per input, for arguments that the recording holds for; or of one argument `only`."""
     if len(tangents) != len(signature.structures):
         raise ArgumentError(f"jvp needs one tangent per primal, got {len(signature.structures)} and {len(tangents)}")
     values = []
@@ -190,7 +193,7 @@ def match_tangents(signature, tangents):
             raise ArgumentError(f"tangent {position} has another structure than its primal")
         values += flat
     for leaf, x in zip(signature.leaves, values, strict=True):
-        if leaf.kind == STATIC:
+        if leaf.kind == STATIC or only not in (None, leaf.argument):
             continue
         if not is_float(x) and type(x) is not int:
             raise ArgumentError(f"tangent {leaf.argument} is {describe(x)}, but its primal holds floats")

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fasttape import binding, trees
-from fasttape.errors import LeakError, OutputError
+from fasttape.errors import OutputError
 from fasttape.program import Program
 from fasttape.recorders.array import TracedArray
 from fasttape.recorders.builder import Builder
 from fasttape.recorders.freeze import freeze
 from fasttape.recorders.lift import run_lifted
-from fasttape.recorders.scalar import TracedScalar
+from fasttape.recorders.scalar import TracedScalar, mixed
 
 
 class Output(NamedTuple):
@@ -94,7 +94,7 @@ def read_outputs(builder, leaves):
     for x in leaves:
         if isinstance(x, TracedScalar | TracedArray):
             if x.builder is not builder:
-                raise LeakError("a traced value of another recording was returned")
+                raise mixed(builder, x.builder)
             array = isinstance(x, TracedArray)
             taken = x.slots.reshape(-1) if array else np.array([x.slot], np.uint32)
             shape = x.shape if array else None

@@ -1,9 +1,11 @@
 """Tape: a recorded function. Called at new points it replays compiled sweeps; the Python function is not run again."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from fasttape import binding, show
+from fasttape.derivatives import Linearization, gradient_recording, jacobian
 from fasttape.evaluation import Evaluator
 from fasttape.execute.interpreter import Workspace
 from fasttape.program import Program
@@ -89,6 +91,59 @@ class Tape:
         along = self._evaluator.along(binding.match_tangents(self._recording.signature, tangents))
         value, tangent = self._evaluator.run(values, along)
         return value, tangent
+
+    def vjp(self, *args: Any) -> tuple[Any, Callable[[Any], Any]]:
+        """The value, and the function that pulls a cotangent of the output back to the differentiated arguments.
+
+        >>> import fasttape as ft
+        >>> value, pullback = ft.record(lambda x: x * x, 1.0).vjp(3.0)
+        >>> value, pullback(1.0)
+        (9.0, 6.0)
+        """
+        linear = Linearization(self._recording, self._leaves(args))
+        return linear.value, linear.pullback
+
+    def jacobian(self, *args: Any) -> Any:
+        """The Jacobian by the differentiated arguments, as `fasttape.jacobian` returns it.
+
+        >>> import numpy as np, fasttape as ft
+        >>> ft.record(lambda x: x**2, np.zeros(2)).jacobian(np.array([1.0, 2.0]))
+        array([[2., 0.],
+               [0., 4.]])
+        """
+        return jacobian(self._evaluator, self._leaves(args))
+
+    def gradient_tape(self) -> "Tape":
+        """The tape that returns (value, gradient), for a scalar function; it can be differentiated in turn.
+
+        >>> import fasttape as ft
+        >>> ft.record(lambda x: x * x * x, 1.0).gradient_tape()(2.0)
+        (8.0, 12.0)
+        """
+        scalar_output(self._recording, "gradient_tape")
+        return Tape(gradient_recording(self._recording))
+
+    def hvp(self, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+        """The derivative of the gradient along `tangents`: forward mode over the gradient tape.
+
+        >>> import fasttape as ft
+        >>> ft.record(lambda x: x * x * x, 1.0).hvp((2.0,), (1.0,))
+        12.0
+        """
+        return self._second.jvp(primals, tangents)[1][1]
+
+    def hessian(self, *args: Any) -> Any:
+        """The matrix of second derivatives, as `fasttape.hessian` returns it.
+
+        >>> import fasttape as ft
+        >>> ft.record(lambda x: x * x * x, 1.0).hessian(2.0)
+        12.0
+        """
+        return jacobian(self._second._evaluator, self._leaves(args), "fwd")[1]
+
+    @functools.cached_property
+    def _second(self) -> "Tape":
+        return self.gradient_tape()
 
     def trace(self, *args: Any) -> show.Trace:
         """The textbook's table at a point: for every variable its operation, primal, local partials and adjoint.

@@ -78,8 +78,9 @@ class Memory:
 class Builder(extend(Memory, MEMORY)):
     """A program in the making: opcode and operand columns, side records, constants, and the values so far."""
 
-    __slots__ = ("arrays", "aux", "columns", "done", "dtype", "entries", "fill", "guards", "held", "kept", "known_sites")
-    __slots__ += ("machine", "moved", "placed", "references", "runs", "scalar", "sites", "size", "used", "values")
+    __slots__ = ("arrays", "aux", "columns", "done", "dtype", "entries", "fill", "guards", "held", "kept")
+    __slots__ += ("known_sites", "machine", "moved", "placed", "references", "runs", "scalar", "sites", "size")
+    __slots__ += ("used", "values")
 
     def __init__(self, dtype, size: int, fill):
         """`fill(out)` writes the `size` inputs, when values are asked for."""

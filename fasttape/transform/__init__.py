@@ -1,1 +1,1 @@
-"""Transforms: programs, or parts of recordings in progress, turned into programs that compute something else as well."""
+"""Transforms: recorded programs, whole or in progress, that are made to compute something else as well."""

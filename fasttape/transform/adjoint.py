@@ -43,7 +43,7 @@ class Stretch(NamedTuple):
 
 
 def adjoint(stretch: Stretch, inputs, outputs, seeds, count=None):
-    """Record the adjoints of some slots; `inputs` and `outputs` are arrays of slots, `seeds` the slots of their adjoints.
+    """Record adjoints; `inputs` and `outputs` are arrays of slots, `seeds` the slots of the adjoints of the outputs.
 
     Returns the slots of the adjoints of the inputs. The stretch ends where the recording is now, or after `count`.
     """

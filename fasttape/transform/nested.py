@@ -92,4 +92,3 @@ def fresh_input(builder, x, name, argument):
         made = copied(as_traced(builder, x))
     made.root.argument = True
     return made
-

@@ -57,7 +57,7 @@ def references(aux, place):
 
 
 def gradient_program(program: Program) -> Program:
-    """The program that computes the one output of a program and, behind it, its gradient by the differentiated inputs."""
+    """The program that computes the output of a program and, behind it, its gradient by the differentiated inputs."""
     builder = thaw(program)
     stretch = Stretch(builder, 1 if program.constants.size else 0, program.first_result)
     inputs = np.concatenate([np.arange(start, stop) for start, stop in program.differentiated])

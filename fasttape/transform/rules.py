@@ -58,4 +58,3 @@ def times(w, d):
     if d == 1.0:
         return w
     return -w if d == -1.0 else w * float(d)
-
