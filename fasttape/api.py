@@ -91,12 +91,22 @@ def jvp(
     """
     if not isinstance(primals, tuple | list) or not isinstance(tangents, tuple | list):
         raise ArgumentError("jvp takes primals and tangents as tuples with one entry per argument of f")
-    argnums = tuple(range(len(primals)))
-    recording, values = record_call(f, tuple(primals), {}, argnums, passive=False, has_aux=has_aux)
-    evaluator = Evaluator(recording)
-    along = evaluator.along(match_tangents(recording.signature, tangents))
-    value, tangent = evaluator.run(values, along)
-    return (value, tangent, recording.aux) if has_aux else (value, tangent)
+    primals, tangents = tuple(primals), tuple(tangents)
+    outer = nested.enclosing((primals, tangents))
+    if outer is None:
+        try:
+            recording, values = record_call(f, primals, {}, range(len(primals)), passive=False, has_aux=has_aux)
+        except LeakError as error:
+            outer = nested.outer_of(error)
+            if outer is None:
+                raise
+        else:
+            evaluator = Evaluator(recording)
+            along = evaluator.along(match_tangents(recording.signature, tangents))
+            value, tangent = evaluator.run(values, along)
+            return (value, tangent, recording.aux) if has_aux else (value, tangent)
+    value, tangent, aux = nested.value_and_tangent(outer, f, primals, tangents, has_aux=has_aux)
+    return (value, tangent, aux) if has_aux else (value, tangent)
 
 
 def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
@@ -204,13 +214,14 @@ def hvp(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
     slope = grad(f, argnums)
 
     def run(x: Any, v: Any, *args: Any, **keywords: Any) -> Any:
-        whole = (*args[:argnums], x, *args[argnums:])
-        recording, values = record_call(slope, whole, keywords, argnums, passive=False)
-        evaluator = Evaluator(recording)
-        tangents = match_tangents(recording.signature, (*args[:argnums], v, *args[argnums:]), only=argnums)
-        return evaluator.run(values, evaluator.along(tangents))[1]
+        return jvp(functools.partial(call_with, slope, argnums, args, keywords), (x,), (v,))[1]
 
     return named("hvp", f, run)
+
+
+def call_with(f: Callable[..., Any], position: int, others: tuple[Any, ...], keywords: Any, x: Any) -> Any:
+    """f with x as the argument at a position, between the others."""
+    return f(*others[:position], x, *others[position:], **keywords)
 
 
 def elementwise_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:

@@ -54,7 +54,7 @@ def describe(x) -> str:
 
 def check_argnums(name, argnums, count) -> tuple[int, ...]:
     """argnums as a tuple of positions."""
-    wanted = tuple(argnums) if isinstance(argnums, tuple | list) else (argnums,)
+    wanted = tuple(argnums) if isinstance(argnums, tuple | list | range) else (argnums,)
     called = f"{name} was called with {count} positional argument{'' if count == 1 else 's'}"
     for n in wanted:
         if not isinstance(n, int | np.integer):
@@ -76,8 +76,8 @@ def float_kind(x, name, argument):
     """(kind, dtype) of a leaf that is differentiated; raises for what has no derivative."""
     if isinstance(x, TracedScalar | TracedArray):
         raise UnsupportedError(
-            f"{name} was called with traced values by a transform inside a recorded function; of these only grad and "
-            "value_and_grad can be recorded"
+            f"{name} was called with traced values by a transform inside a recorded function; of these only grad, "
+            "value_and_grad and jvp can be recorded"
         )
     if type(x) in (float, int):
         return SCALAR, float
@@ -144,11 +144,11 @@ def fill(signature, values, out, placed=()):
     if signature.plain:
         out[:] = values
         return
-    for k, (leaf, x) in enumerate(zip(signature.leaves, values, strict=True)):
-        if leaf.kind == SCALAR:
-            out[leaf.start - 1] = x
-        elif leaf.kind == ARRAY and k not in placed:
-            out[leaf.start - 1 : leaf.stop - 1].reshape(leaf.shape)[...] = x
+    for k, (kind, start, stop, shape, *_) in enumerate(signature.leaves):
+        if kind == SCALAR:
+            out[start - 1] = values[k]
+        elif kind == ARRAY and k not in placed:
+            out[start - 1 : stop - 1].reshape(shape)[...] = values[k]
 
 
 def match(signature, args):
@@ -182,8 +182,8 @@ def match_leaf(signature, leaf, x):
         raise ReplayError(f"argument {leaf.argument} is float64, but the tape was recorded in float32; record again")
 
 
-def match_tangents(signature, tangents, only=None):
-    """The leaves of tangents, one per input, for arguments that the recording holds for; or of one argument `only`."""
+def match_tangents(signature, tangents):
+    """The leaves of tangents, one per input, for arguments that the recording holds for."""
     if len(tangents) != len(signature.structures):
         raise ArgumentError(f"jvp needs one tangent per primal, got {len(signature.structures)} and {len(tangents)}")
     values = []
@@ -193,7 +193,7 @@ def match_tangents(signature, tangents, only=None):
             raise ArgumentError(f"tangent {position} has another structure than its primal")
         values += flat
     for leaf, x in zip(signature.leaves, values, strict=True):
-        if leaf.kind == STATIC or only not in (None, leaf.argument):
+        if leaf.kind == STATIC:
             continue
         if not is_float(x) and type(x) is not int:
             raise ArgumentError(f"tangent {leaf.argument} is {describe(x)}, but its primal holds floats")

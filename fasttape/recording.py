@@ -50,9 +50,7 @@ def record_call(f, args, keywords, argnums, *, passive, has_aux=False):
         returned = run(f, binding.trace(signature, values, builder), keywords, read)
         aux = None
         if has_aux:
-            if not (isinstance(returned, tuple) and len(returned) == 2):
-                raise OutputError(f"has_aux=True needs {signature.name} to return (output, aux)")
-            returned, aux = returned
+            returned, aux = auxiliary(returned, signature.name)
             aux = untraced(aux)
         leaves, structure = trees.flatten(returned)
         outputs, slots = read_outputs(builder, leaves)
@@ -61,6 +59,13 @@ def record_call(f, args, keywords, argnums, *, passive, has_aux=False):
         OPEN.recordings.pop()
         builder.close()
     return Recording(program, signature, outputs, structure, aux, tuple(read or ())), values
+
+
+def auxiliary(returned, name):
+    """The output and the auxiliary output of a function that returns both."""
+    if not (isinstance(returned, tuple) and len(returned) == 2):
+        raise OutputError(f"has_aux=True needs {name} to return (output, aux)")
+    return returned
 
 
 class Open(NamedTuple):

@@ -250,6 +250,39 @@ def test_a_higher_order_function_keeps_its_levels_apart():
     )
 
 
+@settings(max_examples=40, deadline=None)
+@given(programs.programs(programs.SMOOTH, length=6))
+def test_recorded_tangents_are_the_tangents(drawn):
+    program, args = drawn
+    f = programs.function(program)
+    rng = np.random.default_rng(6)
+    tangents = tuple(rng.normal(size=np.shape(x)) if np.shape(x) else float(rng.normal()) for x in args)
+    value, along = ft.jvp(f, tuple(args), tangents)
+    tape = ft.record(lambda *args: ft.jvp(f, args, tangents), *args)
+    again, also = tape(*args)
+    for x, y in zip([*value, *along], [*again, *also], strict=True):
+        np.testing.assert_allclose(y, x, rtol=1e-9, atol=1e-9 * np.max(np.abs(x), initial=1.0))
+
+
+def test_modes_nest_in_every_order():
+    rng = np.random.default_rng(3)
+    args = rng.normal(size=(3, 4)), rng.normal(size=(4, 5)), rng.normal(size=5)
+    v = rng.normal(size=(3, 4))
+    f = lambda a: everything(a, *args[1:])  # noqa: E731
+    product = ft.hvp(f)(args[0], v)
+    reverse_over_forward = ft.grad(lambda a: ft.jvp(f, (a,), (v,))[1])(args[0])
+    np.testing.assert_allclose(reverse_over_forward, product, rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(
+        ft.grad(lambda a: np.sum(ft.hvp(f)(a, v) * v))(args[0]),
+        ft.jvp(lambda a: ft.hvp(f)(a, v), (args[0],), (v,))[1],
+        rtol=1e-9,
+        atol=1e-9,
+    )
+    second = ft.jvp(lambda a: ft.jvp(f, (a,), (v,))[1], (args[0],), (v,))[1]
+    assert second == pytest.approx(np.sum(product * v), rel=1e-9)
+    assert ft.jvp(lambda x: x * ft.jvp(lambda y: x * y, (2.0,), (1.0,))[1], (3.0,), (1.0,)) == (9.0, 6.0)
+
+
 def test_inner_functions_see_arrays_trees_and_aux():
     def inner(parameters, scale):
         return np.sum(parameters["w"] ** 3) * scale + parameters["b"], parameters["b"] * 2.0

@@ -139,7 +139,11 @@ class Workspace:
                 self.adjoints[start:stop] = 0.0
         if keep:
             self.adjoints[:] = 0.0
-        np.add.at(self.adjoints, p.outputs, seed)
+        if isinstance(seed, float):
+            for slot in p.outputs.tolist():
+                self.adjoints[slot] += seed
+        else:
+            np.add.at(self.adjoints, p.outputs, seed)
         for segment, array in gradients:
             shift = (address(array) - address(self.adjoints)) // array.itemsize - segment.start
             self.shift(segment, ADJOINT, shift)

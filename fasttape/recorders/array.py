@@ -25,6 +25,12 @@ def numbers(size: int) -> np.ndarray:
     return _numbers(max(1024, 1 << (size - 1).bit_length()))[:size]
 
 
+@functools.lru_cache(maxsize=256)
+def ordered(shape: tuple[int, ...]) -> np.ndarray:
+    """The geometry of a new array: its elements in C order."""
+    return numbers(math.prod(shape)).reshape(shape)
+
+
 class Root:
     """Where the elements of an array live: a run of slots, or a table of slots after the first assignment."""
 
@@ -36,7 +42,7 @@ class Root:
         self.first = first
         self.table = table
         self.argument = argument
-        self.numbers = numbers(size)
+        self.numbers = ordered((size,))
 
     def slots(self, geometry) -> np.ndarray:
         """The slots of the elements that a geometry names."""
@@ -69,14 +75,14 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     @classmethod
     def run(cls, builder, first, shape, *, argument=False, boolean=False):
         """The array of the given shape whose elements are the slots from `first` on, in C order."""
-        root = Root(builder, math.prod(shape), first, argument=argument)
-        return cls(root, root.numbers.reshape(shape), boolean=boolean)
+        geometry = ordered(shape)
+        return cls(Root(builder, geometry.size, first, argument=argument), geometry, boolean=boolean)
 
     @classmethod
     def listed(cls, builder, slots, *, boolean=False):
         """The array whose elements are the given slots, one by one."""
         root = Root(builder, slots.size, table=np.ascontiguousarray(slots, np.uint32).reshape(-1))
-        return cls(root, root.numbers.reshape(slots.shape), boolean=boolean)
+        return cls(root, ordered(slots.shape), boolean=boolean)
 
     # ---- what it looks like
 
@@ -265,8 +271,8 @@ def plain_index(key):
 def as_traced(builder, x) -> TracedArray:
     """Any operand as an array of the recording: traced as it is, numbers and plain arrays as constants."""
     if isinstance(x, TracedArray):
-        if x.builder is not builder:
-            raise mixed(builder, x.builder)
+        if x.root.builder is not builder:
+            raise mixed(builder, x.root.builder)
         return x
     if isinstance(x, TracedScalar):
         if x.builder is not builder:
@@ -311,7 +317,9 @@ def stack(builder, items) -> TracedArray:
 
 def builder_of(x):
     """The recording of the first traced value in some arguments, or None."""
-    if isinstance(x, TracedScalar | TracedArray):
+    if isinstance(x, TracedArray):
+        return x.root.builder
+    if isinstance(x, TracedScalar):
         return x.builder
     if isinstance(x, list | tuple):
         for item in x:

@@ -9,13 +9,14 @@ Pearlmutter 2005, "Perturbation confusion and referential transparency").
 import numpy as np
 
 from fasttape import binding, trees
-from fasttape.errors import OutputError
+from fasttape.errors import ArgumentError, OutputError
 from fasttape.recorders.array import TracedArray, as_traced
 from fasttape.recorders.instructions import copied
 from fasttape.recorders.scalar import POSITIVE, TracedScalar, append, slot_of
-from fasttape.recording import OPEN, name_of, run
+from fasttape.recording import OPEN, auxiliary, name_of, run
 from fasttape.transform.adjoint import Stretch, adjoint
 from fasttape.transform.operands import gathered, slots_of
+from fasttape.transform.tangent import tangent
 
 TRACED = (TracedScalar, TracedArray)
 
@@ -48,9 +49,7 @@ def value_and_gradient(outer, f, args, keywords, argnums, *, has_aux):
     stretch = Stretch(builder, builder.n, builder.next)
     value, aux = run(f, arguments, keywords, outer.read), None
     if has_aux:
-        if not (isinstance(value, tuple) and len(value) == 2):
-            raise OutputError(f"has_aux=True needs {name} to return (output, aux)")
-        value, aux = value
+        value, aux = auxiliary(value, name)
     slots = np.concatenate(inputs) if inputs else np.empty(0, np.uint32)
     found = adjoint(stretch, slots, output_slot(value, name), one(builder)) if isinstance(value, TRACED) else 0 * slots
     gradients, at = [], 0
@@ -63,6 +62,43 @@ def value_and_gradient(outer, f, args, keywords, argnums, *, has_aux):
             at += size
         gradients.append(trees.unflatten(structure, leaves))
     return value, gradients[0] if isinstance(argnums, int | np.integer) else tuple(gradients), aux
+
+
+def value_and_tangent(outer, f, primals, tangents, *, has_aux):
+    """The output of f, its derivative along tangents, and its auxiliary output, on the tape of an outer recording."""
+    builder, name = outer.builder, name_of(f)
+    if len(primals) != len(tangents):
+        raise ArgumentError(f"jvp needs one tangent per primal, got {len(primals)} and {len(tangents)}")
+    arguments, fresh, directions = [], [], []
+    for n, (primal, direction) in enumerate(zip(primals, tangents, strict=True)):
+        (leaves, structure), (along, same) = trees.flatten(primal), trees.flatten(direction)
+        if structure != same:
+            raise ArgumentError(f"tangent {n} has another structure than its primal")
+        for x, t in zip(leaves, along, strict=True):
+            if np.shape(x) != np.shape(t):
+                raise ArgumentError(f"tangent {n} has shape {np.shape(t)}, but its primal has {np.shape(x)}")
+        inputs = [fresh_input(builder, x, name, n) for x in leaves]
+        arguments.append(trees.unflatten(structure, inputs))
+        fresh += inputs
+        directions += along
+    stretch = Stretch(builder, builder.n, builder.next)
+    value, aux = run(f, arguments, {}, outer.read), None
+    if has_aux:
+        value, aux = auxiliary(value, name)
+    inputs = np.concatenate([slots_of(x).reshape(-1) for x in fresh])
+    along = np.concatenate([slots_of(as_traced(builder, t)).reshape(-1) for t in directions])
+    outputs, structure = trees.flatten(value)
+    made = [x if isinstance(x, TRACED) else None for x in outputs]
+    slots = [np.empty(0, np.uint32), *(slots_of(x).reshape(-1) for x in made if x is not None)]
+    found, at, parts = tangent(stretch, inputs, along, np.concatenate(slots)), 0, []
+    for x in outputs:
+        if not isinstance(x, TRACED):
+            parts.append(np.zeros(np.shape(x)) if np.shape(x) else 0.0)
+            continue
+        size = int(np.prod(np.shape(x)))
+        parts.append(gathered(builder, found[at : at + size].reshape(x.shape) if np.shape(x) else found[at]))
+        at += size
+    return value, trees.unflatten(structure, parts), aux
 
 
 def one(builder):

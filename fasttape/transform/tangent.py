@@ -1,0 +1,94 @@
+"""The tangent transform: the derivative of a recorded stretch along a direction, recorded behind it.
+
+`tangents` holds, for each slot, the slot of its tangent, or 0, the passive zero, where there is none.
+"""
+
+import numpy as np
+
+from fasttape import ops
+from fasttape.layout import CONST, ELEMENTWISE, FIRST_STRUCTURAL, GUARD, REDUCE
+from fasttape.recorders.array import TracedArray
+from fasttape.recorders.scalar import traced
+from fasttape.transform.adjoint import ADD, Stretch, weights
+from fasttape.transform.operands import Record, gathered, scalar_operands, slots_of
+from fasttape.transform.rules import partials_of, times
+
+
+def tangent(stretch: Stretch, inputs, directions, outputs):
+    """Record tangents; `directions` are the slots of those of `inputs`. Returns the slots of those of `outputs`."""
+    instructions = stretch.instructions()
+    tangents = np.zeros(stretch.builder.next, np.uint32)
+    tangents[inputs] = directions
+    along = Along(stretch.builder, tangents)
+    for opcode, a, b, slot, size in instructions:
+        if opcode < FIRST_STRUCTURAL:
+            along.scalar(opcode, a, b, slot)
+        elif opcode not in (CONST, GUARD) and size:
+            along.array(opcode, a, slot)
+    return tangents[outputs]
+
+
+def total(parts):
+    """The sum of the parts that are there, or None."""
+    found = None
+    for part in parts:
+        if part is not None:
+            found = part if found is None else found + part
+    return found
+
+
+class Along:
+    """Finds the tangent of an instruction's results from those of its operands."""
+
+    def __init__(self, builder, tangents):
+        self.builder, self.tangents = builder, tangents
+
+    def scalar(self, opcode, a, b, slot):
+        operands, parameter = scalar_operands(self.builder.aux, opcode, a, b)
+        if not any(self.tangents[s] for s in operands):
+            return
+        x = [traced(self.builder, s) for s in operands]
+        partials = partials_of(opcode)(*x, *parameter, traced(self.builder, slot))
+        pairs = [(s, d) for s, d in zip(operands, partials, strict=False) if self.tangents[s]]
+        found = total(times(traced(self.builder, int(self.tangents[s])), d) for s, d in pairs)
+        self.tangents[slot] = 0 if found is None else found.slot
+
+    def array(self, opcode, place, slot):
+        record = Record(self.builder, place)
+        found = {ELEMENTWISE: self.elementwise, REDUCE: self.reduction}.get(opcode, self.product)(record, slot)
+        if found is not None:
+            self.tangents[slot : slot + record.size] = slots_of(found).reshape(-1)
+
+    def of_operand(self, x):
+        """The tangent of an operand, of its shape, or None."""
+        strides = x.geometry.strides
+        repeated = [n > 1 and strides[d] == 0 for d, n in enumerate(x.shape)]
+        slots = self.tangents[x.slots[tuple(slice(1) if again else slice(None) for again in repeated)]]
+        return np.broadcast_to(gathered(self.builder, slots), x.shape) if slots.any() else None
+
+    def elementwise(self, record, slot):
+        operands = [record.operand(k) for k in range(record.count)]
+        found = [self.of_operand(x) for x in operands]
+        if not any(t is not None for t in found):
+            return None
+        parameter = (record.parameter,) if ops.INTEGER in ops.OPS[record.row].traits else ()
+        r = TracedArray.run(self.builder, slot, record.shape)
+        partials = partials_of(record.row)(*operands, *parameter, r)
+        made = total(times(t, d) for t, d in zip(found, partials, strict=False) if t is not None)
+        return None if made is None else np.broadcast_to(made, record.shape)
+
+    def reduction(self, record, slot):
+        leading = bool(record.parameter)
+        x = record.operand(0)
+        x = x.through(x.geometry.reshape((-1, record.size) if leading else (record.size, -1)))
+        found, axis = self.of_operand(x), 0 if leading else 1
+        if found is not None and record.row != ADD:
+            r = np.expand_dims(TracedArray.run(self.builder, slot, (record.size,)), axis)
+            found = times(found, weights(record.row, x, r, axis))
+        return None if found is None else np.sum(found, axis=axis)
+
+    def product(self, record, slot):
+        *batch, m, n, k = range(len(record.shape))
+        x, y = record.operand(0, (*batch, m, k)), record.operand(1, (*batch, k, n))
+        dx, dy = self.of_operand(x), self.of_operand(y)
+        return total((None if dx is None else dx @ y, None if dy is None else x @ dy))
