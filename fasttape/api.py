@@ -15,10 +15,11 @@ from fasttape.recording import record_call, scalar_output
 from fasttape.transform import nested
 
 
-def differentiate(
-    f: Callable[..., Any], args: Any, keywords: Any, argnums: int | Sequence[int], has_aux: bool, what: str
-) -> tuple[Any, Any, Any]:
-    """(value, gradient, aux): on the tape of the recording that this call is part of, or by a recording of its own."""
+def by_recording(f: Any, args: Any, keywords: Any, argnums: Any, plain: Any, inner: Any, has_aux: bool = False) -> Any:
+    """What a transform returns: `plain` of a recording of its own, or `inner` of a call on the tape around it.
+
+    A call is part of another recording if one of its arguments is, or if the function meets a value of one.
+    """
     outer = nested.enclosing((args, keywords))
     if outer is None:
         try:
@@ -28,11 +29,25 @@ def differentiate(
             if outer is None:
                 raise
         else:
-            scalar_output(recording, what)
-            evaluator = Evaluator(recording)
-            return *evaluator.run(values, evaluator.value_and_gradient), recording.aux
-    value, gradient, aux = nested.value_and_gradient(outer, f, args, keywords, argnums, has_aux=has_aux)
-    return value, gradient, aux
+            return plain(recording, values)
+    return inner(nested.Inner(outer, f, args, keywords, argnums, has_aux=has_aux))
+
+
+def differentiate(
+    f: Callable[..., Any], args: Any, keywords: Any, argnums: int | Sequence[int], has_aux: bool, what: str
+) -> tuple[Any, Any, Any]:
+    """(value, gradient, aux) of a scalar function."""
+
+    def plain(recording: Any, values: Any) -> Any:
+        scalar_output(recording, what)
+        evaluator = Evaluator(recording)
+        return *evaluator.run(values, evaluator.value_and_gradient), recording.aux
+
+    def inner(call: nested.Inner) -> Any:
+        return call.value, call.gradient(), call.aux
+
+    found: tuple[Any, Any, Any] = by_recording(f, args, keywords, argnums, plain, inner, has_aux)
+    return found
 
 
 def value_and_grad(
@@ -92,20 +107,16 @@ def jvp(
     if not isinstance(primals, tuple | list) or not isinstance(tangents, tuple | list):
         raise ArgumentError("jvp takes primals and tangents as tuples with one entry per argument of f")
     primals, tangents = tuple(primals), tuple(tangents)
-    outer = nested.enclosing((primals, tangents))
-    if outer is None:
-        try:
-            recording, values = record_call(f, primals, {}, range(len(primals)), passive=False, has_aux=has_aux)
-        except LeakError as error:
-            outer = nested.outer_of(error)
-            if outer is None:
-                raise
-        else:
-            evaluator = Evaluator(recording)
-            along = evaluator.along(match_tangents(recording.signature, tangents))
-            value, tangent = evaluator.run(values, along)
-            return (value, tangent, recording.aux) if has_aux else (value, tangent)
-    value, tangent, aux = nested.value_and_tangent(outer, f, primals, tangents, has_aux=has_aux)
+
+    def plain(recording: Any, values: Any) -> Any:
+        evaluator = Evaluator(recording)
+        along = evaluator.along(match_tangents(recording.signature, tangents))
+        return *evaluator.run(values, along), recording.aux
+
+    def inner(call: nested.Inner) -> Any:
+        return call.value, call.pushforward(*tangents), call.aux
+
+    value, tangent, aux = by_recording(f, primals, {}, range(len(primals)), plain, inner, has_aux)
     return (value, tangent, aux) if has_aux else (value, tangent)
 
 
@@ -122,10 +133,16 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[An
     >>> pullback(np.array([1.0, 0.0]))
     (array([3., 0.]), 1.0)
     """
-    argnums = tuple(range(len(primals)))
-    recording, values = record_call(f, primals, {}, argnums, passive=False, has_aux=has_aux)
-    linear = Linearization(recording, values)
-    return (linear.value, linear.pullback, recording.aux) if has_aux else (linear.value, linear.pullback)
+
+    def plain(recording: Any, values: Any) -> Any:
+        linear = Linearization(recording, values)
+        return linear.value, linear.pullback, recording.aux
+
+    def inner(call: nested.Inner) -> Any:
+        return call.value, call.pullback, call.aux
+
+    value, pullback, aux = by_recording(f, primals, {}, range(len(primals)), plain, inner, has_aux)
+    return (value, pullback, aux) if has_aux else (value, pullback)
 
 
 def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
@@ -136,9 +153,16 @@ def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., 
     >>> value, pushforward(1.0, 0.0), pushforward(0.0, 1.0)
     (12.0, 4.0, 3.0)
     """
-    recording, values = record_call(f, primals, {}, tuple(range(len(primals))), passive=False)
-    linear = Linearization(recording, values)
-    return linear.value, linear.pushforward
+
+    def plain(recording: Any, values: Any) -> Any:
+        linear = Linearization(recording, values)
+        return linear.value, linear.pushforward
+
+    def inner(call: nested.Inner) -> Any:
+        return call.value, call.pushforward
+
+    found: tuple[Any, Callable[..., Any]] = by_recording(f, primals, {}, range(len(primals)), plain, inner)
+    return found
 
 
 def jacobian(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
@@ -180,8 +204,10 @@ def jacobian_by(f: Any, argnums: Any, mode: str | None, what: str) -> Callable[.
     """The transform behind the Jacobians."""
 
     def run(*args: Any, **keywords: Any) -> Any:
-        recording, values = record_call(f, args, keywords, argnums, passive=False)
-        return jacobian_of(Evaluator(recording), values, mode)
+        def plain(recording: Any, values: Any) -> Any:
+            return jacobian_of(Evaluator(recording), values, mode)
+
+        return by_recording(f, args, keywords, argnums, plain, lambda call: call.jacobian(mode))
 
     return named(what, f, run)
 

@@ -75,10 +75,7 @@ def is_float(x) -> bool:
 def float_kind(x, name, argument):
     """(kind, dtype) of a leaf that is differentiated; raises for what has no derivative."""
     if isinstance(x, TracedScalar | TracedArray):
-        raise UnsupportedError(
-            f"{name} was called with traced values by a transform inside a recorded function; of these only grad, "
-            "value_and_grad and jvp can be recorded"
-        )
+        raise UnsupportedError(f"{name} was recorded with traced values: a tape inside of a recorded function")
     if type(x) in (float, int):
         return SCALAR, float
     dtype = getattr(x, "dtype", None)

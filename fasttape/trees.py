@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
-LEAVES = (float, int, np.ndarray, np.generic, complex, str, bytes, type(None))
+from fasttape.recorders.array import TracedArray
+from fasttape.recorders.scalar import TracedScalar
+
+LEAVES = (float, int, np.ndarray, np.generic, complex, str, bytes, type(None), TracedScalar, TracedArray)
 
 
 def flatten(tree: Any) -> tuple[list[Any], Any]:
@@ -26,11 +29,6 @@ def flatten(tree: Any) -> tuple[list[Any], Any]:
 
 def is_leaf(x: Any) -> bool:
     """Whether optree would not look inside x."""
-    from fasttape.recorders.array import TracedArray
-    from fasttape.recorders.scalar import TracedScalar
-
-    if isinstance(x, TracedScalar | TracedArray):
-        return True
     import optree
 
     return optree.tree_is_leaf(x, none_is_leaf=True)

@@ -283,6 +283,38 @@ def test_modes_nest_in_every_order():
     assert ft.jvp(lambda x: x * ft.jvp(lambda y: x * y, (2.0,), (1.0,))[1], (3.0,), (1.0,)) == (9.0, 6.0)
 
 
+def test_every_transform_can_be_recorded():
+    rng = np.random.default_rng(9)
+    a, x, v = rng.normal(size=(3, 2)), rng.normal(size=2), rng.normal(size=2)
+
+    def f(x):
+        return np.tanh(a @ x) * x[0], x[1] ** 3
+
+    def loss(x, transform):
+        first, second = transform(x)
+        return np.sum(first**2) + np.sum(second)
+
+    def pulled(x):
+        value, pullback = ft.vjp(f, x)
+        return value[0], pullback((value[0] * 2.0, x[0]))[0]
+
+    def pushed(x):
+        value, pushforward = ft.linearize(f, x)
+        return value[0] * value[1], pushforward(x * v)[0]
+
+    def second_order(x):
+        g = lambda x: np.sum(f(x)[0] ** 2)  # noqa: E731
+        return ft.hessian(g)(x), ft.hvp(g)(x, v)
+
+    for transform in (f, pulled, pushed, second_order, ft.jacfwd(f), ft.jacrev(f), ft.jacobian(f)):
+        value, gradient = ft.value_and_grad(lambda x: loss(x, transform))(x)  # noqa: B023
+        assert value == pytest.approx(loss(x, transform), rel=1e-12)
+        for k in range(2):
+            step = 1e-6 * np.eye(2)[k]
+            slope = (loss(x + step, transform) - loss(x - step, transform)) / 2e-6
+            assert gradient[k] == pytest.approx(slope, rel=1e-6, abs=1e-7)
+
+
 def test_inner_functions_see_arrays_trees_and_aux():
     def inner(parameters, scale):
         return np.sum(parameters["w"] ** 3) * scale + parameters["b"], parameters["b"] * 2.0

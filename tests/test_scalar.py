@@ -260,7 +260,7 @@ def test_values_of_two_recordings_at_once():
         for f in (lambda y: x * y, lambda y: np.maximum(y, x), lambda y: x):
             with pytest.raises(LeakError, match="two recordings"):
                 ft.record(f, 2.0)
-        with pytest.raises(UnsupportedError, match="inside a recorded function"):
+        with pytest.raises(UnsupportedError, match="inside of a recorded function"):
             ft.record(lambda y: y * y, x)
         inner = [lambda y: x * y, lambda y: np.maximum(y, x), lambda y: x]
         return x * x + sum(ft.grad(f)(2.0) for f in inner) + ft.grad(lambda y: y * y)(x)

@@ -52,8 +52,11 @@ def adjoint(stretch: Stretch, inputs, outputs, seeds, count=None):
     active = activity(builder, instructions, inputs)
     adjoints = np.zeros(builder.next, np.uint32)
     back = Backward(builder, active, adjoints)
-    for output, seed in zip(outputs.tolist(), seeds.tolist(), strict=True):
-        back.add(output, traced(builder, seed))
+    if np.unique(outputs).size == outputs.size:
+        back.add(outputs, gathered(builder, seeds))
+    else:
+        for output, seed in zip(outputs.tolist(), seeds.tolist(), strict=True):
+            back.add(output, traced(builder, seed))
     for opcode, a, b, slot, size in reversed(instructions):
         if opcode in (CONST, GUARD) or not size or not active[slot : slot + size].any():
             continue

@@ -6,6 +6,8 @@ out depends on that value like everything else on the tape: there are no perturb
 Pearlmutter 2005, "Perturbation confusion and referential transparency").
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from fasttape import binding, trees
@@ -35,84 +37,123 @@ def outer_of(error):
     return next((x for x in OPEN.recordings if any(x.builder is builder for builder in error.recordings)), None)
 
 
-def value_and_gradient(outer, f, args, keywords, argnums, *, has_aux):
-    """The value, the gradient and the auxiliary output of f, recorded on the tape of an outer recording."""
-    builder, name = outer.builder, name_of(f)
-    positions = binding.check_argnums(name, argnums, len(args))
-    arguments, inputs, shapes = list(args), [], {}
-    for n in positions:
-        leaves, structure = trees.flatten(args[n])
-        fresh = [fresh_input(builder, x, name, n) for x in leaves]
-        arguments[n] = trees.unflatten(structure, fresh)
-        inputs += [slots_of(x).reshape(-1) for x in fresh]
-        shapes[n] = structure, [(np.shape(x), isinstance(x, TracedArray)) for x in fresh]
-    stretch = Stretch(builder, builder.n, builder.next)
-    value, aux = run(f, arguments, keywords, outer.read), None
-    if has_aux:
-        value, aux = auxiliary(value, name)
-    slots = np.concatenate(inputs) if inputs else np.empty(0, np.uint32)
-    found = adjoint(stretch, slots, output_slot(value, name), one(builder)) if isinstance(value, TRACED) else 0 * slots
-    gradients, at = [], 0
-    for n in positions:
-        structure, made = shapes[n]
-        leaves = []
-        for shape, array in made:
-            size = int(np.prod(shape))
-            leaves.append(gathered(builder, found[at : at + size].reshape(shape) if array else found[at]))
+class Part(NamedTuple):
+    """A tree of values, by the slots of its leaves."""
+
+    structure: Any
+    shapes: list[tuple[int, ...] | None]  # None for a scalar
+
+    @classmethod
+    def of(cls, leaves, structure):
+        return cls(structure, [x.shape if isinstance(x, TracedArray | np.ndarray) else None for x in leaves])
+
+    @property
+    def sizes(self):
+        return [1 if shape is None else int(np.prod(shape)) for shape in self.shapes]
+
+    def tree(self, builder, slots, before=()):
+        """The tree whose leaves live in some slots, in order along the last axis; `before` is the shape in front."""
+        leaves, at = [], 0
+        for shape, size in zip(self.shapes, self.sizes, strict=True):
+            part = slots[..., at : at + size].reshape((*before, *(shape or ())))
+            leaves.append(gathered(builder, part) if part.ndim or shape is None else TracedArray.listed(builder, part))
             at += size
-        gradients.append(trees.unflatten(structure, leaves))
-    return value, gradients[0] if isinstance(argnums, int | np.integer) else tuple(gradients), aux
+        return trees.unflatten(self.structure, leaves)
 
 
-def value_and_tangent(outer, f, primals, tangents, *, has_aux):
-    """The output of f, its derivative along tangents, and its auxiliary output, on the tape of an outer recording."""
-    builder, name = outer.builder, name_of(f)
-    if len(primals) != len(tangents):
-        raise ArgumentError(f"jvp needs one tangent per primal, got {len(primals)} and {len(tangents)}")
-    arguments, fresh, directions = [], [], []
-    for n, (primal, direction) in enumerate(zip(primals, tangents, strict=True)):
-        (leaves, structure), (along, same) = trees.flatten(primal), trees.flatten(direction)
-        if structure != same:
-            raise ArgumentError(f"tangent {n} has another structure than its primal")
-        for x, t in zip(leaves, along, strict=True):
-            if np.shape(x) != np.shape(t):
-                raise ArgumentError(f"tangent {n} has shape {np.shape(t)}, but its primal has {np.shape(x)}")
-        inputs = [fresh_input(builder, x, name, n) for x in leaves]
-        arguments.append(trees.unflatten(structure, inputs))
-        fresh += inputs
-        directions += along
-    stretch = Stretch(builder, builder.n, builder.next)
-    value, aux = run(f, arguments, {}, outer.read), None
-    if has_aux:
-        value, aux = auxiliary(value, name)
-    inputs = np.concatenate([slots_of(x).reshape(-1) for x in fresh])
-    along = np.concatenate([slots_of(as_traced(builder, t)).reshape(-1) for t in directions])
-    outputs, structure = trees.flatten(value)
-    made = [x if isinstance(x, TRACED) else None for x in outputs]
-    slots = [np.empty(0, np.uint32), *(slots_of(x).reshape(-1) for x in made if x is not None)]
-    found, at, parts = tangent(stretch, inputs, along, np.concatenate(slots)), 0, []
-    for x in outputs:
-        if not isinstance(x, TRACED):
-            parts.append(np.zeros(np.shape(x)) if np.shape(x) else 0.0)
-            continue
-        size = int(np.prod(np.shape(x)))
-        parts.append(gathered(builder, found[at : at + size].reshape(x.shape) if np.shape(x) else found[at]))
-        at += size
-    return value, trees.unflatten(structure, parts), aux
+class Inner:
+    """A call of a function on the tape of an outer recording, with fresh slots for what is differentiated."""
 
+    def __init__(self, outer, f, args, keywords, argnums, *, has_aux=False):
+        self.builder, self.name = outer.builder, name_of(f)
+        self.single = isinstance(argnums, int | np.integer)
+        arguments, self.parts, slots = list(args), [], [np.empty(0, np.uint32)]
+        for n in binding.check_argnums(self.name, argnums, len(args)):
+            leaves, structure = trees.flatten(args[n])
+            fresh = [fresh_input(self.builder, x, self.name, n) for x in leaves]
+            arguments[n] = trees.unflatten(structure, fresh)
+            self.parts.append(Part.of(fresh, structure))
+            slots += [slots_of(x).reshape(-1) for x in fresh]
+        self.inputs = np.concatenate(slots)
+        self.stretch = Stretch(self.builder, self.builder.n, self.builder.next)
+        self.value, self.aux = run(f, arguments, keywords, outer.read), None
+        if has_aux:
+            self.value, self.aux = auxiliary(self.value, self.name)
+        self.count = self.builder.n - self.stretch.first
+        leaves, structure = trees.flatten(self.value)
+        self.output = Part.of(leaves, structure)
+        # What is not traced does not depend on the inputs, as if it were in the passive zero
+        passive = [np.zeros(np.shape(x), np.uint32) for x in leaves]
+        found = [slots_of(x) if isinstance(x, TRACED) else p for x, p in zip(leaves, passive, strict=True)]
+        self.outputs = np.concatenate([slots[0], *(x.reshape(-1) for x in found)])
 
-def one(builder):
-    return np.array([builder.constant(1.0)], np.uint32)
+    def check_scalar(self):
+        if self.output.structure is not None or self.output.shapes not in ([None], [()]):
+            raise OutputError(
+                f"grad needs a scalar output, but {self.name} returned an array of shape {np.shape(self.value)}; sum "
+                "it, or use jvp for a directional derivative"
+            )
 
+    def one(self):
+        return np.array([self.builder.constant(1.0)], np.uint32)
 
-def output_slot(value, name):
-    """The slot of a scalar output, in an array of one."""
-    if np.shape(value) != ():
-        raise OutputError(
-            f"grad needs a scalar output, but {name} returned an array of shape {np.shape(value)}; sum it, or use jvp "
-            "for a directional derivative"
-        )
-    return slots_of(value).reshape(1)
+    def adjoints(self, outputs, seeds):
+        """The slots of the adjoints of the inputs."""
+        return adjoint(self.stretch, self.inputs, outputs[outputs > 0], seeds[outputs > 0], self.count)
+
+    def like_inputs(self, slots, before=()):
+        """Slots along the last axis as a tree like the differentiated arguments."""
+        made, at = [], 0
+        for part in self.parts:
+            size = sum(part.sizes)
+            made.append(part.tree(self.builder, slots[..., at : at + size], before))
+            at += size
+        return made[0] if self.single else tuple(made)
+
+    def gradient(self):
+        self.check_scalar()
+        return self.like_inputs(self.adjoints(self.outputs, self.one()))
+
+    def pullback(self, cotangent):
+        """The cotangents of the arguments for one of the output."""
+        return self.like_inputs(self.adjoints(self.outputs, self.matching(cotangent, [self.output], "cotangent")))
+
+    def pushforward(self, *tangents):
+        """The tangent of the output for those of the arguments."""
+        if len(tangents) != len(self.parts):
+            raise ArgumentError(f"jvp needs one tangent per primal, got {len(self.parts)} and {len(tangents)}")
+        directions = self.matching(tangents, self.parts, "tangent")
+        slots = tangent(self.stretch, self.inputs, directions, self.outputs, self.count)
+        return self.output.tree(self.builder, slots)
+
+    def matching(self, given, parts, what):
+        """The slots of the leaves of trees that must be like some parts."""
+        slots = [np.empty(0, np.uint32)]
+        for tree, part in zip(given if what == "tangent" else (given,), parts, strict=True):
+            leaves, structure = trees.flatten(tree)
+            if structure != part.structure:
+                raise ArgumentError(f"a {what} has another structure than what it belongs to")
+            for x, shape in zip(leaves, part.shapes, strict=True):
+                if np.shape(x) != (shape or ()):
+                    raise ArgumentError(f"a {what} has shape {np.shape(x)}, but belongs to one of shape {shape or ()}")
+                slots.append(slots_of(as_traced(self.builder, x)).reshape(-1))
+        return np.concatenate(slots)
+
+    def jacobian(self, mode):
+        """The Jacobian as a tree of trees; one transform for each input or for each output, whichever are fewer."""
+        matrix = np.zeros((self.outputs.size, self.inputs.size), np.uint32)
+        if mode == "fwd" or (mode is None and self.inputs.size <= self.outputs.size):
+            for column in range(self.inputs.size):
+                chosen = self.inputs[column : column + 1]
+                matrix[:, column] = tangent(self.stretch, chosen, self.one(), self.outputs, self.count)
+        else:
+            for row in np.flatnonzero(self.outputs).tolist():
+                matrix[row] = self.adjoints(self.outputs[row : row + 1], self.one())
+        blocks, at = [], 0
+        for shape, size in zip(self.output.shapes, self.output.sizes, strict=True):
+            blocks.append(self.like_inputs(matrix[at : at + size], shape or ()))
+            at += size
+        return trees.unflatten(self.output.structure, blocks)
 
 
 def fresh_input(builder, x, name, argument):

@@ -14,9 +14,9 @@ from fasttape.transform.operands import Record, gathered, scalar_operands, slots
 from fasttape.transform.rules import partials_of, times
 
 
-def tangent(stretch: Stretch, inputs, directions, outputs):
+def tangent(stretch: Stretch, inputs, directions, outputs, count=None):
     """Record tangents; `directions` are the slots of those of `inputs`. Returns the slots of those of `outputs`."""
-    instructions = stretch.instructions()
+    instructions = stretch.instructions(count)
     tangents = np.zeros(stretch.builder.next, np.uint32)
     tangents[inputs] = directions
     along = Along(stretch.builder, tangents)
