@@ -11,6 +11,7 @@ from fasttape.execute.interpreter import Workspace
 from fasttape.program import Program
 from fasttape.recorders.dependencies import check
 from fasttape.recording import Recording, record_call, scalar_output
+from fasttape.transform.optimize import optimize
 
 
 class Tape:
@@ -140,6 +141,19 @@ class Tape:
         12.0
         """
         return jacobian(self._second._evaluator, self._leaves(args), "fwd")[1]
+
+    def optimize(self) -> "Tape":
+        """The same computation with fewer instructions, to the same bits; gradients may round differently.
+
+        Common subexpressions are computed once, instructions that change nothing or that nothing needs are dropped.
+
+        >>> import math
+        >>> import fasttape as ft
+        >>> tape = ft.record(lambda x: math.exp(x * x) + math.exp(x * x), 1.0)
+        >>> len(tape), len(tape.optimize())
+        (5, 3)
+        """
+        return Tape(self._recording._replace(program=optimize(self.program)))
 
     @functools.cached_property
     def _second(self) -> "Tape":

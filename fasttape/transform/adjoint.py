@@ -87,6 +87,7 @@ class Backward:
 
     def __init__(self, builder, active, adjoints):
         self.builder, self.active, self.adjoints = builder, active, adjoints
+        self.one = builder.pool.get(1.0)  # the slot of the number, which the seed of a scalar output is
 
     def add(self, slots, contribution):
         """Add a contribution to the adjoints of some slots, no slot twice."""
@@ -98,10 +99,12 @@ class Backward:
     def scalar(self, opcode, a, b, slot):
         operands, parameter = scalar_operands(self.builder.aux, opcode, a, b)
         x = [traced(self.builder, s) for s in operands]
-        w = traced(self.builder, int(self.adjoints[slot]))
+        w = 1.0 if self.adjoints[slot] == self.one else traced(self.builder, int(self.adjoints[slot]))
         partials = partials_of(opcode)(*x, *parameter, traced(self.builder, slot))
         for s, d in zip(operands, partials, strict=False):
             contribution = times(w, d) if self.active[s] else None
+            if isinstance(contribution, float | int):
+                contribution = traced(self.builder, self.builder.constant(float(contribution)))
             if contribution is not None:
                 self.add(s, contribution)
 

@@ -51,10 +51,7 @@ def apply(name, operands, parameter=0):
 
 def times(w, d):
     """The contribution of an adjoint `w` by a partial `d`, exactly 0 where either is, with no instruction to spare."""
-    if not isinstance(d, float | int):
-        return apply("times", (w, d))
-    if d == 0.0:
-        return None
-    if d == 1.0:
-        return w
-    return -w if d == -1.0 else w * float(d)
+    for x, y in ((w, d), (d, w)):
+        if isinstance(x, float | int) and x in (0.0, 1.0, -1.0):
+            return None if x == 0.0 else y if x == 1.0 else -y
+    return w * float(d) if isinstance(d, float | int) else apply("times", (w, d))
