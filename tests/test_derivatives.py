@@ -16,6 +16,7 @@ from fasttape.layout import GUARD
 from fasttape.ops import INTEGER, OPS, ZERO_DERIVATIVE
 from fasttape.recorders.builder import Builder
 from fasttape.recorders.scalar import traced
+from fasttape.testing import check_grads
 from fasttape.transform.programs import gradient_program, thaw
 from fasttape.transform.rules import partials_of
 from fasttape.verify import verify
@@ -457,3 +458,18 @@ def test_kinks_have_the_second_derivatives_of_their_sides():
     assert ft.grad(ft.grad(lambda x: np.maximum(x, 0.0) ** 2))(0.0) == 0.5
     assert ft.grad(ft.grad(abs))(0.0) == 0.0
     assert ZERO_DERIVATIVE in OPS[ops.CODE["sign"]].traits
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_check_grads_of_higher_order(order):
+    check_grads(lambda x, y: np.sum(np.tanh(x) * y**2), (np.array([0.3, -0.2]), 0.7), order)
+    check_grads(lambda p: {"a": p["w"] ** 3, "b": p["w"][0] * 2.0}, ({"w": np.array([0.3, -0.2])},), order)
+
+
+def test_check_grads_notices_a_wrong_second_derivative():
+    def f(x):  # x³ with the right first derivative; the second is lost in constants
+        return x**3 if isinstance(x, float) else 3.0 * x.primal**2 * x - 2.0 * x.primal**3
+
+    check_grads(f, (1.5,))
+    with pytest.raises(AssertionError):
+        check_grads(f, (1.5,), 2)

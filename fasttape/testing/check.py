@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fasttape import trees
-from fasttape.api import jvp
+from fasttape.api import grad, jvp
 from fasttape.errors import ArgumentError
 from fasttape.recording import name_of
 from fasttape.tape import record
@@ -31,7 +31,8 @@ def check_grads(
     Forward mode is compared with Ridders' extrapolated central differences (Ridders 1982, "Accurate computation of
     F'(x) and F''(x)"), with a tolerance of `rtol` times the size of the derivative plus the error that the
     extrapolation states of itself. Reverse mode must give the same directional derivative of each output, contracted
-    with random weights. All arguments are differentiated; `order` is 1.
+    with random weights. All arguments are differentiated. An `order` above 1 checks the derivatives of those directional
+    derivatives in turn, for each mode that made them.
 
     Raises `ArgumentError` for an unknown mode or order.
 
@@ -39,8 +40,8 @@ def check_grads(
     >>> from fasttape.testing import check_grads
     >>> check_grads(lambda x: np.tanh(x) * x, (np.array([0.3, -1.2]),))
     """
-    if order != 1 or not set(modes) <= set(MODES) or not modes:
-        raise ArgumentError(f"check_grads takes order=1 and modes out of {MODES}, not order={order}, modes={modes}")
+    if order < 1 or not set(modes) <= set(MODES) or not modes:
+        raise ArgumentError(f"check_grads takes an order of at least 1 and modes of {MODES}, not {order} and {modes}")
     args = tuple(args)
     rng = np.random.default_rng(seed)
     leaves, structure = trees.flatten(args)
@@ -64,6 +65,25 @@ def check_grads(
             found["rev"] = sum(np.sum(np.asarray(s) * d) for s, d in zip(slopes, direction, strict=True))
         for mode, slope in found.items():
             compare(f, mode, slope, expected, rtol, 10 * error)
+        if order > 1:
+            for mode in modes:
+                along = functools.partial(DIRECTIONAL[mode], f, weigh, direction)
+                check_grads(along, args, order - 1, modes, rtol=rtol, seed=seed + 1)
+
+
+def along_forward(f: Callable[..., Any], weigh: "Weights", direction: list[Any], *args: Any) -> Any:
+    """The directional derivative of the contracted outputs of f, by forward mode."""
+    _, structure = trees.flatten(args)
+    return weigh(jvp(f, args, trees.unflatten(structure, direction))[1])
+
+
+def along_reverse(f: Callable[..., Any], weigh: "Weights", direction: list[Any], *args: Any) -> Any:
+    """The same by reverse mode."""
+    gradient = grad(functools.partial(contract, weigh, f), tuple(range(len(args))))(*args)
+    return sum(np.sum(s * d) for s, d in zip(trees.flatten(gradient)[0], direction, strict=True))
+
+
+DIRECTIONAL = {"fwd": along_forward, "rev": along_reverse}
 
 
 def contract(weigh: "Weights", f: Callable[..., Any], *args: Any) -> Any:
