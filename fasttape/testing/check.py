@@ -31,8 +31,8 @@ def check_grads(
     Forward mode is compared with Ridders' extrapolated central differences (Ridders 1982, "Accurate computation of
     F'(x) and F''(x)"), with a tolerance of `rtol` times the size of the derivative plus the error that the
     extrapolation states of itself. Reverse mode must give the same directional derivative of each output, contracted
-    with random weights. All arguments are differentiated. An `order` above 1 checks the derivatives of those directional
-    derivatives in turn, for each mode that made them.
+    with random weights. All arguments are differentiated. An `order` above 1 checks the derivatives of those
+    directional derivatives in turn, for each mode that made them.
 
     Raises `ArgumentError` for an unknown mode or order.
 
