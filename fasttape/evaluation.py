@@ -8,7 +8,7 @@ import numpy as np
 from fasttape import binding
 from fasttape.errors import ReplayError
 from fasttape.execute.interpreter import Workspace
-from fasttape.execute.plan import Plan
+from fasttape.execute.plan import Plan, plan_for
 from fasttape.recording import outputs_of
 
 
@@ -19,7 +19,8 @@ class Evaluator:
         """With `whole`, an evaluation has the value of every slot, as a trace shows them."""
         self.recording = recording
         self.program, self.signature = recording.program, recording.signature
-        self.plan = Plan(self.program, None if whole else [(leaf.start, leaf.stop) for leaf in self.signature.leaves])
+        segments = [(leaf.start, leaf.stop) for leaf in self.signature.leaves]
+        self.plan = Plan(self.program) if whole else plan_for(self.program, segments)
         self.idle: deque[Workspace] = deque()
 
     def run(self, values, use):
@@ -27,7 +28,7 @@ class Evaluator:
         try:
             workspace = self.idle.pop()
         except IndexError:
-            workspace = Workspace(self.plan)
+            workspace = Workspace(self.plan, self.program)
         placed = workspace.place(values)
         binding.fill(self.signature, values, workspace.inputs, placed)
         stopped = workspace.forward()

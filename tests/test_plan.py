@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import fasttape as ft
 from fasttape.compiler.objects import NATIVE
-from fasttape.execute.plan import LARGE
+from fasttape.execute.plan import KEPT, KNOWN, LARGE
 from fasttape.layout import CONST
 
 SIDE = 72  # SIDE * SIDE is LARGE
@@ -205,3 +205,21 @@ def test_reverse_mode_is_the_transpose_of_forward_mode(steps, guarded):
         slope = sum(np.sum(g * d) for g, d in zip(gradient, (along, along[::-1]), strict=True))
         assert slope == pytest.approx(tangent, rel=1e-9, abs=1e-12 * scale)
     assert value == pytest.approx(np.sum(f(MATRIX, OTHER) * weights), rel=1e-9, abs=1e-9)
+
+
+def test_plans_of_equal_programs_are_shared_whatever_their_constants():
+    def f(x, c):
+        return np.sum(np.tanh(x @ c) ** 2)
+
+    constants = [RNG.normal(size=(SIDE, SIDE)) for _ in range(3)]
+    ft.grad(f)(MATRIX, constants[0])
+    known = len(KNOWN)
+    for c in constants:
+        h = np.tanh(MATRIX @ c)
+        np.testing.assert_allclose(ft.grad(f)(MATRIX, c), (2 * h * (1 - h * h)) @ c.T, rtol=1e-9, atol=1e-12)
+    assert len(KNOWN) == known
+    ft.grad(lambda x, c: np.sum(np.tanh(x @ c) ** 3))(MATRIX, constants[0])
+    assert len(KNOWN) == min(known + 1, KEPT)
+    for n in range(2 * KEPT):
+        ft.grad(lambda x: np.sum(x ** (2 + n)))(np.ones(3))  # noqa: B023
+    assert len(KNOWN) == KEPT

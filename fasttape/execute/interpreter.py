@@ -9,6 +9,7 @@ from fasttape.execute import sweep
 from fasttape.execute.blocks import BLOCK, BUFFERS
 from fasttape.execute.plan import Plan
 from fasttape.layout import ADJOINT, FIRST, FORWARD, REVERSE, TANGENT
+from fasttape.program import Program
 
 LINE = 64  # bytes of a cache line, and of the widest registers
 
@@ -74,8 +75,8 @@ class Workspace:
 
     adjoints = tangents = None
 
-    def __init__(self, plan: Plan):
-        self.plan, self.program = plan, plan.program
+    def __init__(self, plan: Plan, program: Program):
+        self.plan, self.program = plan, program
         self.machine = Machine(self.program.dtype)
         ops, a, b, aux = plan.columns
         self.columns = (ops, a, b, aux.copy() if plan.elsewhere or plan.constants else aux)

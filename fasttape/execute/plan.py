@@ -19,6 +19,30 @@ from fasttape.program import Program
 LARGE = 4096  # numbers; copying fewer costs less than addressing them elsewhere
 
 
+SMALL = 1 << 16  # bytes of a program whose plan is kept for the next recording of the same instructions
+KEPT = 64  # plans
+KNOWN: dict = {}
+
+
+def plan_for(program: Program, segments) -> "Plan":
+    """The plan of a program; a small one is kept, since a function that is recorded at each call often repeats itself.
+
+    Nothing in a plan depends on the values of constants.
+    """
+    parts = *program.columns, program.outputs
+    if sum(part.nbytes for part in parts) > SMALL:
+        return Plan(program, segments)
+    shape = program.dtype, program.inputs, program.constants.size, program.slots, program.differentiated
+    key = *shape, tuple(segments), *(part.tobytes() for part in parts)
+    plan = KNOWN.get(key)
+    if plan is None:
+        plan = Plan(program, segments)
+        while len(KNOWN) >= KEPT:
+            KNOWN.pop(next(iter(KNOWN)), None)
+        KNOWN[key] = plan
+    return plan
+
+
 class Elsewhere(NamedTuple):
     """A segment of the inputs that need not be copied."""
 
@@ -36,19 +60,18 @@ class Plan:
 
         Without them every slot gets its value and, if asked for, its adjoint.
         """
-        self.program = program
+        self.dtype = program.dtype
         self.columns = program.columns
         self.zeros = ((0, program.slots),)  # ranges of adjoints that must be zero before a reverse sweep
         self.elsewhere: dict[int, Elsewhere] = {}  # by number of the segment
         self.constants: list[Elsewhere] = []  # that are read where the program has them
         self.entries, self.needs = {}, needs(program.columns)
         if self.needs.arrays:
-            self.analyze(segments)
+            self.analyze(program, segments)
         front = program.first_result
         self.cleared = tuple((start, min(stop, front)) for start, stop in self.zeros if start < front)
 
-    def analyze(self, segments):
-        program = self.program
+    def analyze(self, program, segments):
         self.columns = (*program.columns[:3], program.aux.copy()) if segments is None else fuse(program)
         blocks = program.slots // analysis.BLOCK + 1
         active, state = np.zeros(program.slots, np.bool_), np.zeros(blocks * analysis.BLOCK, np.uint8)
@@ -66,12 +89,12 @@ class Plan:
             large = {k: segment for k, segment in enumerate(segments) if segment[1] - segment[0] >= LARGE}
             self.elsewhere = self.find_elsewhere(large, state) if large else {}
             if program.constants.size >= LARGE:
-                spans = self.spans_of_constants()
+                spans = self.spans_of_constants(program)
                 self.constants = list(self.find_elsewhere(dict(enumerate(spans)), state).values())
 
-    def spans_of_constants(self):
+    def spans_of_constants(self, program):
         """The (start, stop) of constants that are read as a whole."""
-        (ops, a, _, aux), program = self.columns, self.program
+        ops, a, _, aux = self.columns
         found = np.empty((2 * ops.size, 2), np.int64)
         count = analysis.large_operands.now(ops, a, aux, 1 + program.inputs, program.first_result, LARGE, found)
         return sorted(set(map(tuple, found[:count].tolist())))
@@ -96,5 +119,5 @@ class Plan:
     def linked(self, kind) -> np.ndarray:
         """The table of entries, complete for one kind of sweep over the program."""
         if kind not in self.entries:
-            self.entries[kind] = link(self.needs, kind, self.program.dtype)
+            self.entries[kind] = link(self.needs, kind, self.dtype)
         return self.entries[kind]
