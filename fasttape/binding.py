@@ -233,9 +233,11 @@ def gradient(signature, adjoints, elsewhere):
 
 def like_differentiated(signature, leaves):
     """The arguments that are differentiated, with other leaves: one tree, or a tuple of them."""
-    arguments = rebuild(signature, leaves)
-    chosen = tuple(arguments[n] for n in signature.argnums)
-    return chosen[0] if signature.single else chosen
+    chosen = []
+    for n in signature.argnums:
+        start = sum(signature.counts[:n])
+        chosen.append(trees.unflatten(signature.structures[n], leaves[start : start + signature.counts[n]]))
+    return chosen[0] if signature.single else tuple(chosen)
 
 
 def result(leaf, adjoints):

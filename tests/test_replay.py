@@ -200,7 +200,7 @@ def test_a_tape_called_while_another_function_records():
         return x * tape.grad(1.0) + tape(0.0)
 
     assert ft.grad(f)(2.0) == pytest.approx(2.0 * math.e)
-    with pytest.raises(UnsupportedError, match="inside a recorded function"):
+    with pytest.raises(UnsupportedError, match="inside of a recorded function"):
         ft.grad(lambda x: tape(x))(2.0)
 
 

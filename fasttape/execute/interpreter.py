@@ -136,6 +136,7 @@ class Workspace:
         p = self.program
         if self.adjoints is None:
             self.adjoints = POOL.take(p.slots, p.dtype)
+            self.adjoint_origin = address(self.adjoints)
             for start, stop in self.plan.zeros:
                 self.adjoints[start:stop] = 0.0
         if keep:
@@ -146,7 +147,7 @@ class Workspace:
         else:
             np.add.at(self.adjoints, p.outputs, seed)
         for segment, array in gradients:
-            shift = (address(array) - address(self.adjoints)) // array.itemsize - segment.start
+            shift = (address(array) - self.adjoint_origin) // array.itemsize - segment.start
             self.shift(segment, ADJOINT, shift)
         entries = self.plan.linked(REVERSE)
         self.machine.reverse(self.columns, self.values, self.adjoints, 0, p.ops.size, p.slots, keep, entries)
