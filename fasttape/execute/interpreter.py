@@ -34,15 +34,16 @@ class Machine:
         sweep.tangent.now(*columns, values, tangents, first, last, slot, self.scratch, entries)
 
 
-def aligned_zeros(slots, dtype) -> np.ndarray:
-    """Zeros whose second element begins a cache line, because inputs are copied there from arrays that do.
+def aligned(size, dtype, element=0) -> np.ndarray:
+    """New memory in which one element begins a cache line.
 
-    A copy to 8 bytes past the source's place in a page takes ten times as long: each load seems to need the last store.
+    Of slots that is the first input: a copy to 8 bytes past the source's place in a page takes ten times as long, for
+    each load seems to need the last store.
     """
     itemsize = np.dtype(dtype).itemsize
-    memory = np.zeros(slots + LINE // itemsize, dtype)
-    skipped = -(memory.ctypes.data + itemsize) % LINE // itemsize
-    return memory[skipped : skipped + slots]
+    memory = np.empty(size + LINE // itemsize, dtype)
+    skipped = -(address(memory) + element * itemsize) % LINE // itemsize
+    return memory[skipped : skipped + size]
 
 
 class Pool(threading.local):
@@ -58,7 +59,7 @@ class Pool(threading.local):
         """At least `slots` numbers, whatever they are."""
         fitting = [k for k, memory in enumerate(self.free) if memory.dtype == dtype and memory.size >= slots]
         if not fitting:
-            return aligned_zeros(slots, dtype)
+            return aligned(slots, dtype, element=1)
         return self.free.pop(min(fitting, key=lambda k: self.free[k].size))
 
     def give(self, memory):
@@ -158,7 +159,7 @@ class Workspace:
     def gradient(self, seed):
         """As `reverse`; and, by the number of each large argument, its adjoints in an array of their own."""
         chosen = {k: segment for k, segment in self.plan.elsewhere.items() if segment.gradient}
-        made = {k: np.empty(segment.size, self.program.dtype) for k, segment in chosen.items()}
+        made = {k: aligned(segment.size, self.program.dtype) for k, segment in chosen.items()}
         return self.reverse(seed, gradients=[(chosen[k], made[k]) for k in chosen]), made
 
     def clear(self):
