@@ -8,7 +8,7 @@ from fasttape import binding, trees
 from fasttape.errors import ArgumentError
 from fasttape.evaluation import Evaluator
 from fasttape.recording import Output, Recording, outputs_of
-from fasttape.transform.programs import gradient_program
+from fasttape.transform.programs import gradient_program, input_slots
 
 
 def jacobian(evaluator, values, mode=None):
@@ -23,11 +23,6 @@ def jacobian(evaluator, values, mode=None):
     forward = mode == "fwd" if mode else columns <= rows
     matrix = evaluator.run(values, forward_matrix(evaluator) if forward else reverse_matrix(evaluator))
     return assemble(evaluator.recording, matrix)
-
-
-def input_slots(program):
-    """The slots of the differentiated inputs."""
-    return np.concatenate([np.arange(start, stop) for start, stop in program.differentiated])
 
 
 def forward_matrix(evaluator):

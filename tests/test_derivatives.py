@@ -349,6 +349,9 @@ def test_what_does_not_depend_on_the_input_has_zero_derivatives():
     assert ft.grad(ft.grad(lambda x: 2.0))(1.0) == 0.0
     assert ft.grad(ft.grad(lambda x: 2.0 * x))(1.0) == 0.0
     np.testing.assert_array_equal(ft.hessian(lambda x: np.sum(x))(np.ones(2)), np.zeros((2, 2)))
+    constant = ft.record(lambda x: 2.0, np.ones(2))
+    np.testing.assert_array_equal(constant.hessian(np.ones(2)), np.zeros((2, 2)))
+    np.testing.assert_array_equal(constant.hvp((np.ones(2),), (np.ones(2),)), np.zeros(2))
     np.testing.assert_array_equal(ft.jacobian(lambda x: np.ones(3))(np.ones(2)), np.zeros((3, 2)))
 
 

@@ -56,14 +56,18 @@ def references(aux, place):
             yield place + start, place + (following[0] if following else int(aux[place + LENGTH]))
 
 
+def input_slots(program: Program) -> np.ndarray:
+    """The slots of the differentiated inputs."""
+    return np.concatenate([np.arange(start, stop) for start, stop in program.differentiated])
+
+
 def gradient_program(program: Program) -> Program:
     """The program that computes the output of a program and, behind it, its gradient by the differentiated inputs."""
     builder = thaw(program)
     stretch = Stretch(builder, 1 if program.constants.size else 0, program.first_result)
-    inputs = np.concatenate([np.arange(start, stop) for start, stop in program.differentiated])
-    seed = np.array([builder.constant(1.0)], np.uint32)
+    seeds = np.full(program.outputs.size, builder.constant(1.0), np.uint32)  # none for an output that is a constant
     try:
-        gradient = adjoint(stretch, inputs, program.outputs, seed, program.ops.size)
+        gradient = adjoint(stretch, input_slots(program), program.outputs, seeds, program.ops.size)
         return freeze(builder, np.concatenate([program.outputs, gradient]), program.differentiated)
     finally:
         builder.close()
