@@ -5,7 +5,7 @@ on arrays whose last axis holds the coefficients: an oracle for the derivative w
 """
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import fasttape as ft
@@ -133,6 +133,10 @@ def reference(steps):
 
 
 @given(st.lists(STEPS, max_size=12), st.integers(0, 2**32 - 1))
+@example(
+    [("view", 0, (0, 0)), ("copy", 0, None), ("view", 0, ...), ("number", 0, (0, 0)), ("add", 1, (slice(-1, None, -1), 0))],
+    0,
+)
 @settings(max_examples=300, deadline=None)
 def test_views_and_assignments(steps, seed):
     rng = np.random.default_rng(seed)

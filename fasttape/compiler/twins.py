@@ -1,6 +1,7 @@
 """What one scalar instruction means in each sweep, in plain Python: the executable definition of `compiler.switch`.
 
 Each function here has an intrinsic of the same name and arguments there; `compiler.dispatch` chooses between them.
+Structural entries take signed words, as their compiled forms do: NumPy makes float64 of uint64 + int64.
 """
 
 import numpy as np
@@ -35,7 +36,7 @@ def partials(opcode, values, slot, a, b, aux):
 def step_forward(opcode, values, others, slot, a, b, aux, scratch, entries):
     """The value of one instruction; `others` is not used."""
     if opcode >= FIRST_STRUCTURAL:
-        STRUCTURAL[FORWARD, opcode](values, others, slot, a, b, aux, scratch, entries)
+        STRUCTURAL[FORWARD, opcode](values, others, int(slot), int(a), int(b), aux, scratch, entries)
         return
     x = [values[s] for s in operand_slots(opcode, a, b, aux)]
     values[slot] = ops.OPS[opcode].value(*x, *parameter(opcode, b))
@@ -44,7 +45,7 @@ def step_forward(opcode, values, others, slot, a, b, aux, scratch, entries):
 def step_reverse(opcode, values, adjoints, slot, a, b, aux, scratch, entries):
     """Add to the adjoints of the operands what the result's adjoint contributes."""
     if opcode >= FIRST_STRUCTURAL:
-        STRUCTURAL[REVERSE, opcode](values, adjoints, slot, a, b, aux, scratch, entries)
+        STRUCTURAL[REVERSE, opcode](values, adjoints, int(slot), int(a), int(b), aux, scratch, entries)
         return
     for s, d in partials(opcode, values, slot, a, b, aux):
         adjoints[s] += ops.times(adjoints[slot], d)
@@ -53,7 +54,7 @@ def step_reverse(opcode, values, adjoints, slot, a, b, aux, scratch, entries):
 def step_tangent(opcode, values, tangents, slot, a, b, aux, scratch, entries):
     """The tangent of the result from those of the operands."""
     if opcode >= FIRST_STRUCTURAL:
-        STRUCTURAL[TANGENT, opcode](values, tangents, slot, a, b, aux, scratch, entries)
+        STRUCTURAL[TANGENT, opcode](values, tangents, int(slot), int(a), int(b), aux, scratch, entries)
         return
     tangents[slot] = sum(ops.times(tangents[s], d) for s, d in partials(opcode, values, slot, a, b, aux))
 
