@@ -1,0 +1,216 @@
+"""The linear tape: the derivative of a program at one point as a list of sums of two products; see `linearize`.
+
+Running it forwards pushes tangents from inputs to outputs, backwards it pulls adjoints from outputs to inputs. There
+are no opcodes, so there is nothing to dispatch, and several directions go along in the lanes of each cell: reading an
+entry costs more than the arithmetic on a lane. Directions beyond the lanes go in further rounds.
+"""
+
+from collections import deque
+from typing import NamedTuple
+
+import numpy as np
+
+from fasttape.compiler.jit import kernel, quiet, sweep
+from fasttape.compiler.lanes import clear, pull, push
+from fasttape.execute.interpreter import LINE, Workspace, aligned
+from fasttape.execute.linear_products import pull_product, push_product, times
+from fasttape.execute.linearize import (
+    ENTRIES,
+    NODE,
+    NODES,
+    PRODUCT,
+    PRODUCTS,
+    RECORD,
+    SEGMENTS,
+    START,
+    STOP,
+    Folded,
+    Terms,
+    linearize,
+    room,
+)
+from fasttape.layout import NDIM, PARTIALS, SHAPE
+
+
+class Buffers(NamedTuple):
+    """What one run writes to: the cells of all nodes, all zero between runs, and matrices for products."""
+
+    cells: np.ndarray
+    spare: np.ndarray
+    result: np.ndarray
+
+
+@kernel
+def seed_adjoints(cells, outputs, seeds, first, lanes, width):
+    """Add the seeds of the outputs to the nodes that they lead to; no `seeds` are the rows of the unit matrix."""
+    for lane in range(lanes):
+        if seeds.size == 0:
+            row = first + lane
+            cells[outputs.node[row] * len(width) + lane] += outputs.coefficient[row]
+        else:
+            for row in range(outputs.node.size):
+                c = outputs.coefficient[row]
+                cells[outputs.node[row] * len(width) + lane] += times(seeds[first + lane, row], c)
+
+
+@kernel
+def seed_tangents(cells, inputs, seeds, first, lanes, width):
+    """Set the cells of the inputs; no `seeds` are the rows of the unit matrix."""
+    for column in range(inputs + 1):
+        clear(cells, column, width)
+    for lane in range(lanes):
+        if seeds.size == 0:
+            cells[(1 + first + lane) * len(width) + lane] = 1.0
+        else:
+            for column in range(inputs):
+                cells[(1 + column) * len(width) + lane] = seeds[first + lane, column]
+
+
+@sweep
+def pulled(digest):
+    def pulled(width, terms, outputs, values, aux, seeds, buffers, entries, adjoints):
+        """Fill the rows of `adjoints` with those of the inputs for each row of seeds."""
+        digest
+        cells, spare, result = buffers
+        rows, inputs = adjoints.shape
+        for first in range(0, rows, len(width)):
+            lanes = min(len(width), rows - first)
+            seed_adjoints(cells, outputs, seeds, first, lanes, width)
+            for number in range(terms.used[SEGMENTS] - 1, -1, -1):
+                segment = terms.segments[number]
+                if segment[PRODUCT] >= 0:
+                    product = terms.products[segment[PRODUCT]]
+                    pull_product(product, terms, values, aux, cells, lanes, width, spare, result, entries)
+                before = np.uint64(segment[NODE] - segment[START])
+                for k in range(segment[STOP] - segment[START]):
+                    e = np.uint64(segment[STOP] - 1 - k)
+                    pull(cells, before + e, terms.a[e], terms.da[e], terms.b[e], terms.db[e], width)
+            for lane in range(lanes):
+                for column in range(inputs):
+                    adjoints[first + lane, column] = cells[(1 + column) * len(width) + lane]
+            for column in range(inputs + 1):
+                clear(cells, column, width)
+
+    return pulled
+
+
+@sweep
+def pushed(digest):
+    def pushed(width, terms, outputs, values, aux, seeds, inputs, buffers, entries, tangents):
+        """Fill the columns of `tangents` with those of the outputs for each row of seeds."""
+        digest
+        cells, spare, result = buffers
+        rows, columns = tangents.shape
+        for first in range(0, columns, len(width)):
+            lanes = min(len(width), columns - first)
+            seed_tangents(cells, inputs, seeds, first, lanes, width)
+            for number in range(terms.used[SEGMENTS]):
+                segment = terms.segments[number]
+                before = np.uint64(segment[NODE] - segment[START])
+                for k in range(segment[START], segment[STOP]):
+                    e = np.uint64(k)
+                    push(cells, before + e, terms.a[e], terms.da[e], terms.b[e], terms.db[e], width)
+                if segment[PRODUCT] >= 0:
+                    product = terms.products[segment[PRODUCT]]
+                    push_product(product, terms, values, aux, cells, lanes, width, spare, result, entries)
+            for row in range(rows):
+                cell, c = outputs.node[row] * len(width), outputs.coefficient[row]
+                for lane in range(lanes):
+                    tangents[row, first + lane] = times(cells[cell + lane], c)
+    return pushed
+
+
+class LinearTape:
+    """The derivative of a program at the point of a workspace that has run forward; threads may share it."""
+
+    def __init__(self, workspace: Workspace):
+        program = workspace.program
+        self.dtype, self.lanes = program.dtype, LINE // program.dtype.itemsize
+        ops, a, _, self.aux = workspace.columns
+        bounds = np.zeros(3, np.int64)
+        room.now(ops, a, self.aux, bounds)
+        entries, products, listed = bounds.tolist()
+        self.terms = Terms(
+            *(np.empty(program.slots + entries, kind) for kind in (np.uint32, np.uint32, self.dtype, self.dtype)),
+            np.empty((products + 1, 4), np.int64),
+            np.empty((products, 4), np.int64),
+            Folded.empty(listed, self.dtype),
+            np.zeros(5, np.int64),
+        )
+        folded = Folded.empty(program.slots, self.dtype)
+        self.inputs = self.number_inputs(program, folded)
+        self.entries = workspace.plan.linked(PARTIALS)
+        self.build(workspace, folded)
+        self.outputs = Folded(folded.node[program.outputs], folded.coefficient[program.outputs])
+        self.outputs.coefficient[self.outputs.node == 0] = 0.0
+        self.workspace = workspace if products else None  # products read the values of their operands
+        self.values = workspace.values if products else np.empty(0, self.dtype)
+        self.idle: dict = {}  # buffers that no run uses, by sweep and lanes
+
+    def number_inputs(self, program, folded) -> int:
+        """Give the differentiated inputs the nodes from 1 on; return how many there are."""
+        folded.node[: program.first_result] = 0
+        at = 1
+        for start, stop in program.differentiated:
+            folded.node[start:stop] = np.arange(at, at + stop - start)
+            folded.coefficient[start:stop] = 1.0
+            at += stop - start
+        self.terms.used[NODES] = at
+        return at - 1
+
+    @quiet
+    def build(self, workspace, folded):
+        columns, slot = workspace.columns, workspace.program.first_result
+        linearize.now(*columns, workspace.values, slot, workspace.machine.scratch, self.entries, folded, self.terms)
+        for part in self.terms[:4]:
+            part.resize(self.size, refcheck=False)
+
+    @property
+    def size(self) -> int:
+        """The number of entries."""
+        return int(self.terms.used[ENTRIES])
+
+    @quiet
+    def pull(self, seeds=None) -> np.ndarray:
+        """The adjoints of the inputs, a row for each row of adjoints of the outputs; the Jacobian without `seeds`."""
+        made = np.zeros((self.outputs.node.size if seeds is None else len(seeds), self.inputs), self.dtype)
+        if made.size and self.outputs.node.size:
+            width, seeds = self.prepare(made.shape[0], seeds)
+            buffers, idle = self.take("pull", width)
+            at = self.terms, self.outputs, self.values, self.aux
+            pulled.now(width, *at, seeds, buffers, self.entries, made)
+            idle.append(buffers)
+        return made
+
+    @quiet
+    def push(self, seeds=None) -> np.ndarray:
+        """The tangents of the outputs, a column for each row of tangents of the inputs; the Jacobian without `seeds`."""
+        made = np.zeros((self.outputs.node.size, self.inputs if seeds is None else len(seeds)), self.dtype)
+        if made.size and self.inputs:
+            width, seeds = self.prepare(made.shape[1], seeds)
+            buffers, idle = self.take("push", width)
+            at = self.terms, self.outputs, self.values, self.aux
+            pushed.now(width, *at, seeds, self.inputs, buffers, self.entries, made)
+            idle.append(buffers)
+        return made
+
+    def prepare(self, count, seeds):
+        """The width for some directions, and their seeds as the sweeps take them."""
+        return (0,) * (self.lanes if count > 1 else 1), np.empty((0, 0), self.dtype) if seeds is None else seeds
+
+    def take(self, way, width):
+        """Buffers for one run, and where to put them back."""
+        idle = self.idle.setdefault((way, len(width)), deque())
+        try:
+            return idle.pop(), idle
+        except IndexError:
+            pass
+        size = int(self.terms.used[NODES]) * len(width)
+        cells = aligned(size, self.dtype)
+        cells[:] = 0.0
+        largest = 0
+        for record in self.terms.products[: self.terms.used[PRODUCTS], RECORD].tolist():
+            last = record + SHAPE + self.aux[record + NDIM]
+            m, n, k = self.aux[last - 3 : last].tolist()
+            largest = max(largest, m * n, m * k, k * n)
+        return Buffers(cells, *np.empty((2, largest * len(width)), self.dtype)), idle
