@@ -43,8 +43,13 @@ class Signature(NamedTuple):
         return max((leaf.stop for leaf in self.leaves), default=1) - 1
 
     def differentiated(self):
-        """(start, stop) of the input slots that are differentiated."""
-        return tuple((x.start, x.stop) for x in self.leaves if x.argument in self.argnums)
+        """(start, stop) of the runs of input slots that are differentiated."""
+        runs: list[tuple[int, int]] = []
+        for x in self.leaves:
+            if x.argument in self.argnums:
+                joins = bool(runs) and runs[-1][1] == x.start
+                runs.append((runs.pop()[0] if joins else x.start, x.stop))
+        return tuple(runs)
 
 
 def describe(x) -> str:

@@ -32,6 +32,11 @@ def kernel(function):
     return numba.njit(**INTERNAL)(function)
 
 
+def inlined(function):
+    """As `kernel`, for a small function with large arguments: arrays take many registers to pass."""
+    return numba.njit(**INTERNAL, _nrt=False)(function)
+
+
 def sweep(factory):
     """The compiled function `factory(digest())` as `.now`, compiled when it is first called."""
     name = factory.__name__

@@ -46,12 +46,15 @@ class Cells:
         bits = self.builder.bitcast(truths, ir.IntType(self.lanes))
         return self.builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
 
-    def times(self, x, factor):
-        """The product by one number that is not zero, exactly zero in each lane where x is."""
+    def every(self, factor):
+        """One number in all lanes."""
         one = self.builder.insert_element(ir.Constant(self.vector, ir.Undefined), factor, ir.Constant(ir.IntType(32), 0))
         order = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
-        every = self.builder.shuffle_vector(one, ir.Constant(self.vector, ir.Undefined), order)
-        return self.builder.select(self.nonzero(x), self.builder.fmul(x, every), self.zero)
+        return self.builder.shuffle_vector(one, ir.Constant(self.vector, ir.Undefined), order)
+
+    def times(self, x, factor):
+        """The product by one number that is not zero, exactly zero in each lane where x is."""
+        return self.builder.select(self.nonzero(x), self.builder.fmul(x, self.every(factor)), self.zero)
 
     def add(self, value, cell):
         self.store(self.builder.fadd(self.load(cell), value), cell)
@@ -69,10 +72,10 @@ def cell_function(emit_cells):
 
 
 def emit_pull(cells, node, a, da, b, db):
-    w = cells.load(node)
-    with cells.builder.if_then(cells.any(cells.nonzero(w))):
-        cells.add(cells.times(w, da), a)
-        cells.add(cells.times(w, db), b)
+    w, builder = cells.load(node), cells.builder
+    with builder.if_then(cells.any(cells.nonzero(w))):
+        for operand, d in ((a, da), (b, db)):  # the only lane of a cell that is not zero needs no test
+            cells.add(cells.times(w, d) if cells.lanes > 1 else builder.fmul(w, cells.every(d)), operand)
         cells.store(cells.zero, node)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from fasttape.compiler.jit import kernel, quiet, sweep
 from fasttape.compiler.lanes import clear, pull, push
-from fasttape.execute.interpreter import LINE, Workspace, aligned
+from fasttape.execute.interpreter import LINE, POOL, Workspace
 from fasttape.execute.linear_products import pull_product, push_product, times
 from fasttape.execute.linearize import (
     ENTRIES,
@@ -24,12 +24,26 @@ from fasttape.execute.linearize import (
     SEGMENTS,
     START,
     STOP,
-    Folded,
-    Terms,
+    Products,
+    lead_type,
     linearize,
     room,
+    term_type,
 )
 from fasttape.layout import NDIM, PARTIALS, SHAPE
+
+
+FLOAT64, WORD = np.dtype(np.float64), 8
+
+
+def records(memory, size, kind):
+    """The first bytes of some memory as records."""
+    return memory.view(np.uint8)[: size * kind.itemsize].view(kind)
+
+
+def borrow(size, kind):
+    """Memory of the pool for some records."""
+    return POOL.take(-(-size * kind.itemsize // WORD), FLOAT64)
 
 
 class Buffers(NamedTuple):
@@ -45,12 +59,12 @@ def seed_adjoints(cells, outputs, seeds, first, lanes, width):
     """Add the seeds of the outputs to the nodes that they lead to; no `seeds` are the rows of the unit matrix."""
     for lane in range(lanes):
         if seeds.size == 0:
-            row = first + lane
-            cells[outputs.node[row] * len(width) + lane] += outputs.coefficient[row]
+            lead = outputs[first + lane]
+            cells[lead["node"] * len(width) + lane] += lead["coefficient"]
         else:
-            for row in range(outputs.node.size):
-                c = outputs.coefficient[row]
-                cells[outputs.node[row] * len(width) + lane] += times(seeds[first + lane, row], c)
+            for row in range(outputs.size):
+                node, c = outputs[row]["node"], outputs[row]["coefficient"]
+                cells[node * len(width) + lane] += times(seeds[first + lane, row], c)
 
 
 @kernel
@@ -68,7 +82,7 @@ def seed_tangents(cells, inputs, seeds, first, lanes, width):
 
 @sweep
 def pulled(digest):
-    def pulled(width, terms, outputs, values, aux, seeds, buffers, entries, adjoints):
+    def pulled(width, terms, products, used, outputs, values, aux, seeds, buffers, entries, adjoints):
         """Fill the rows of `adjoints` with those of the inputs for each row of seeds."""
         digest
         cells, spare, result = buffers
@@ -76,15 +90,15 @@ def pulled(digest):
         for first in range(0, rows, len(width)):
             lanes = min(len(width), rows - first)
             seed_adjoints(cells, outputs, seeds, first, lanes, width)
-            for number in range(terms.used[SEGMENTS] - 1, -1, -1):
-                segment = terms.segments[number]
+            for number in range(used[SEGMENTS] - 1, -1, -1):
+                segment = products.segments[number]
                 if segment[PRODUCT] >= 0:
-                    product = terms.products[segment[PRODUCT]]
-                    pull_product(product, terms, values, aux, cells, lanes, width, spare, result, entries)
+                    product = products.products[segment[PRODUCT]]
+                    pull_product(product, products.listed, values, aux, cells, lanes, width, spare, result, entries)
                 before = np.uint64(segment[NODE] - segment[START])
                 for k in range(segment[STOP] - segment[START]):
                     e = np.uint64(segment[STOP] - 1 - k)
-                    pull(cells, before + e, terms.a[e], terms.da[e], terms.b[e], terms.db[e], width)
+                    pull(cells, before + e, terms[e]["a"], terms[e]["da"], terms[e]["b"], terms[e]["db"], width)
             for lane in range(lanes):
                 for column in range(inputs):
                     adjoints[first + lane, column] = cells[(1 + column) * len(width) + lane]
@@ -96,7 +110,7 @@ def pulled(digest):
 
 @sweep
 def pushed(digest):
-    def pushed(width, terms, outputs, values, aux, seeds, inputs, buffers, entries, tangents):
+    def pushed(width, terms, products, used, outputs, values, aux, seeds, inputs, buffers, entries, tangents):
         """Fill the columns of `tangents` with those of the outputs for each row of seeds."""
         digest
         cells, spare, result = buffers
@@ -104,17 +118,17 @@ def pushed(digest):
         for first in range(0, columns, len(width)):
             lanes = min(len(width), columns - first)
             seed_tangents(cells, inputs, seeds, first, lanes, width)
-            for number in range(terms.used[SEGMENTS]):
-                segment = terms.segments[number]
+            for number in range(used[SEGMENTS]):
+                segment = products.segments[number]
                 before = np.uint64(segment[NODE] - segment[START])
                 for k in range(segment[START], segment[STOP]):
                     e = np.uint64(k)
-                    push(cells, before + e, terms.a[e], terms.da[e], terms.b[e], terms.db[e], width)
+                    push(cells, before + e, terms[e]["a"], terms[e]["da"], terms[e]["b"], terms[e]["db"], width)
                 if segment[PRODUCT] >= 0:
-                    product = terms.products[segment[PRODUCT]]
-                    push_product(product, terms, values, aux, cells, lanes, width, spare, result, entries)
+                    product = products.products[segment[PRODUCT]]
+                    push_product(product, products.listed, values, aux, cells, lanes, width, spare, result, entries)
             for row in range(rows):
-                cell, c = outputs.node[row] * len(width), outputs.coefficient[row]
+                cell, c = outputs[row]["node"] * len(width), outputs[row]["coefficient"]
                 for lane in range(lanes):
                     tangents[row, first + lane] = times(cells[cell + lane], c)
     return pushed
@@ -130,54 +144,71 @@ class LinearTape:
         bounds = np.zeros(3, np.int64)
         room.now(ops, a, self.aux, bounds)
         entries, products, listed = bounds.tolist()
-        self.terms = Terms(
-            *(np.empty(program.slots + entries, kind) for kind in (np.uint32, np.uint32, self.dtype, self.dtype)),
+        self.products = Products(
             np.empty((products + 1, 4), np.int64),
             np.empty((products, 4), np.int64),
-            Folded.empty(listed, self.dtype),
-            np.zeros(5, np.int64),
+            np.empty(listed, lead_type(self.dtype)),
         )
-        folded = Folded.empty(program.slots, self.dtype)
-        self.inputs = self.number_inputs(program, folded)
+        self.used = np.zeros(5, np.int64)
         self.entries = workspace.plan.linked(PARTIALS)
-        self.build(workspace, folded)
-        self.outputs = Folded(folded.node[program.outputs], folded.coefficient[program.outputs])
-        self.outputs.coefficient[self.outputs.node == 0] = 0.0
+        kind = lead_type(self.dtype)
+        memory = borrow(program.slots, kind)
+        leads = records(memory, program.slots, kind)
+        self.inputs = self.number_inputs(program, leads)
+        self.build(workspace, leads, program.slots + entries)
+        self.outputs = leads[program.outputs]
+        POOL.give(memory)
+        self.outputs["coefficient"][self.outputs["node"] == 0] = 0.0
         self.workspace = workspace if products else None  # products read the values of their operands
-        self.values = workspace.values if products else np.empty(0, self.dtype)
+        self.values = workspace.values if products else workspace.values[:0]
         self.idle: dict = {}  # buffers that no run uses, by sweep and lanes
 
-    def number_inputs(self, program, folded) -> int:
+    def number_inputs(self, program, leads) -> int:
         """Give the differentiated inputs the nodes from 1 on; return how many there are."""
-        folded.node[: program.first_result] = 0
+        leads["node"][: program.first_result] = 0
         at = 1
         for start, stop in program.differentiated:
-            folded.node[start:stop] = np.arange(at, at + stop - start)
-            folded.coefficient[start:stop] = 1.0
+            leads["node"][start:stop] = np.arange(at, at + stop - start)
+            leads["coefficient"][start:stop] = 1.0
             at += stop - start
-        self.terms.used[NODES] = at
+        self.used[NODES] = at
         return at - 1
 
     @quiet
-    def build(self, workspace, folded):
-        columns, slot = workspace.columns, workspace.program.first_result
-        linearize.now(*columns, workspace.values, slot, workspace.machine.scratch, self.entries, folded, self.terms)
-        for part in self.terms[:4]:
-            part.resize(self.size, refcheck=False)
+    def build(self, workspace, leads, room):
+        kind = term_type(self.dtype)
+        self.memory = borrow(room, kind)
+        terms = records(self.memory, room, kind)
+        at = *workspace.columns, workspace.values, workspace.program.first_result, workspace.machine.scratch
+        linearize.now(*at, self.entries, leads, terms, self.products, self.used)
+        self.terms = terms[: self.size]
+
+    def compact(self):
+        """Give back memory that was not needed; worth its time for a linear tape that lives."""
+        self.terms = self.terms.view(np.uint8).copy().view(self.terms.dtype)
+        POOL.give(self.memory)
+        self.memory = None
+
+    def __del__(self):
+        if getattr(self, "memory", None) is not None:
+            POOL.give(self.memory)
+        for idle in self.idle.values():
+            for buffers in idle:
+                POOL.give(buffers.cells)
 
     @property
     def size(self) -> int:
         """The number of entries."""
-        return int(self.terms.used[ENTRIES])
+        return int(self.used[ENTRIES])
 
     @quiet
     def pull(self, seeds=None) -> np.ndarray:
         """The adjoints of the inputs, a row for each row of adjoints of the outputs; the Jacobian without `seeds`."""
-        made = np.zeros((self.outputs.node.size if seeds is None else len(seeds), self.inputs), self.dtype)
-        if made.size and self.outputs.node.size:
+        made = np.zeros((self.outputs.size if seeds is None else len(seeds), self.inputs), self.dtype)
+        if made.size and self.outputs.size:
             width, seeds = self.prepare(made.shape[0], seeds)
             buffers, idle = self.take("pull", width)
-            at = self.terms, self.outputs, self.values, self.aux
+            at = self.terms, self.products, self.used, self.outputs, self.values, self.aux
             pulled.now(width, *at, seeds, buffers, self.entries, made)
             idle.append(buffers)
         return made
@@ -185,11 +216,11 @@ class LinearTape:
     @quiet
     def push(self, seeds=None) -> np.ndarray:
         """The tangents of the outputs, a column for each row of tangents of the inputs; the Jacobian without `seeds`."""
-        made = np.zeros((self.outputs.node.size, self.inputs if seeds is None else len(seeds)), self.dtype)
+        made = np.zeros((self.outputs.size, self.inputs if seeds is None else len(seeds)), self.dtype)
         if made.size and self.inputs:
             width, seeds = self.prepare(made.shape[1], seeds)
             buffers, idle = self.take("push", width)
-            at = self.terms, self.outputs, self.values, self.aux
+            at = self.terms, self.products, self.used, self.outputs, self.values, self.aux
             pushed.now(width, *at, seeds, self.inputs, buffers, self.entries, made)
             idle.append(buffers)
         return made
@@ -205,11 +236,11 @@ class LinearTape:
             return idle.pop(), idle
         except IndexError:
             pass
-        size = int(self.terms.used[NODES]) * len(width)
-        cells = aligned(size, self.dtype)
-        cells[:] = 0.0
+        size = int(self.used[NODES]) * len(width)
+        cells = POOL.take(size, self.dtype)
+        cells[:size] = 0.0
         largest = 0
-        for record in self.terms.products[: self.terms.used[PRODUCTS], RECORD].tolist():
+        for record in self.products.products[: self.used[PRODUCTS], RECORD].tolist():
             last = record + SHAPE + self.aux[record + NDIM]
             m, n, k = self.aux[last - 3 : last].tolist()
             largest = max(largest, m * n, m * k, k * n)

@@ -26,25 +26,25 @@ def take_lanes(cells, node, size, lanes, width, buffer):
 
 
 @kernel
-def scatter(cells, buffer, operands, first, size, lanes, width):
+def scatter(cells, buffer, listed, first, size, lanes, width):
     """Add one vector for each lane to the nodes that an operand leads to."""
     for i in range(size):
-        node, c = operands.node[first + i], operands.coefficient[first + i]
-        for lane in range(lanes):
+        node, c = listed[first + i]["node"], listed[first + i]["coefficient"]
+        for lane in range(lanes if node else 0):
             cells[node * len(width) + lane] += times(buffer[lane * size + i], c)
 
 
 @kernel
-def gather(cells, buffer, operands, first, size, lanes, width):
+def gather(cells, buffer, listed, first, size, lanes, width):
     """The tangents of an operand as one vector for each lane; the mirror of `scatter`."""
     for i in range(size):
-        node, c = operands.node[first + i], operands.coefficient[first + i]
+        node, c = listed[first + i]["node"], listed[first + i]["coefficient"]
         for lane in range(lanes):
-            buffer[lane * size + i] = times(cells[node * len(width) + lane], c)
+            buffer[lane * size + i] = times(cells[node * len(width) + lane], c) if node else 0.0
 
 
 @kernel
-def pull_product(product, terms, values, aux, cells, lanes, width, spare, result, entries):
+def pull_product(product, listed, values, aux, cells, lanes, width, spare, result, entries):
     """Pass the adjoints of a product's results on; `spare` and `result` hold a matrix for each lane."""
     p = product[RECORD]
     m, n, k, batch = sizes(aux, p)
@@ -56,16 +56,16 @@ def pull_product(product, terms, values, aux, cells, lanes, width, spare, result
             for lane in range(lanes):
                 w, to = lane * m * n, lane * m * k
                 multiply_add(entries, m, k, n, spare, w, n, 1, values, y, yc, yr, result, to, k, 1, 0.0)
-            scatter(cells, result, terms.operands, product[LEFT] + i * m * k, m * k, lanes, width)
+            scatter(cells, result, listed, product[LEFT] + i * m * k, m * k, lanes, width)
         if product[RIGHT] >= 0:
             for lane in range(lanes):
                 w, to = lane * m * n, lane * k * n
                 multiply_add(entries, k, n, m, values, x, xc, xr, spare, w, n, 1, result, to, n, 1, 0.0)
-            scatter(cells, result, terms.operands, product[RIGHT] + i * k * n, k * n, lanes, width)
+            scatter(cells, result, listed, product[RIGHT] + i * k * n, k * n, lanes, width)
 
 
 @kernel
-def push_product(product, terms, values, aux, cells, lanes, width, spare, result, entries):
+def push_product(product, listed, values, aux, cells, lanes, width, spare, result, entries):
     """The tangents of a product's results."""
     p = product[RECORD]
     m, n, k, batch = sizes(aux, p)
@@ -74,13 +74,13 @@ def push_product(product, terms, values, aux, cells, lanes, width, spare, result
         y, yr, yc = matrix(aux, p, operand(aux, p, 1), FIRST, i, 2, 1)
         beta = 0.0
         if product[LEFT] >= 0:
-            gather(cells, spare, terms.operands, product[LEFT] + i * m * k, m * k, lanes, width)
+            gather(cells, spare, listed, product[LEFT] + i * m * k, m * k, lanes, width)
             for lane in range(lanes):
                 dx, to = lane * m * k, lane * m * n
                 multiply_add(entries, m, n, k, spare, dx, k, 1, values, y, yr, yc, result, to, n, 1, beta)
             beta = 1.0
         if product[RIGHT] >= 0:
-            gather(cells, spare, terms.operands, product[RIGHT] + i * k * n, k * n, lanes, width)
+            gather(cells, spare, listed, product[RIGHT] + i * k * n, k * n, lanes, width)
             for lane in range(lanes):
                 dy, to = lane * k * n, lane * m * n
                 multiply_add(entries, m, n, k, values, x, xr, xc, spare, dy, n, 1, result, to, n, 1, beta)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fasttape.compiler.dispatch import step_partials
-from fasttape.compiler.jit import kernel, sweep
+from fasttape.compiler.jit import inlined, kernel, sweep
 from fasttape.execute.blocks import BLOCK, block, inner_stride, operand, points, run
 from fasttape.execute.elementwise import CX, SEED, contributions
 from fasttape.execute.products import matrix, sizes
@@ -39,38 +39,27 @@ from fasttape.layout import (
 )
 
 
-class Folded(NamedTuple):
-    """Where the slots of a program lead: `coefficient` times what `node` holds."""
-
-    node: np.ndarray  # uint32
-    coefficient: np.ndarray
-
-    @classmethod
-    def empty(cls, size, dtype):
-        return cls(np.empty(size, np.uint32), np.empty(size, dtype))
+def lead_type(dtype) -> np.dtype:
+    """Where a slot leads: `coefficient` times what `node` holds."""
+    return np.dtype([("node", np.uint32), ("coefficient", dtype)], align=True)
 
 
-class Terms(NamedTuple):
-    """The linear tape. Entry e is `da[e] * a[e] + db[e] * b[e]`, a and b nodes; b is node 0 where there is one operand.
+def term_type(dtype) -> np.dtype:
+    """An entry, `da` times node a plus `db` times node b; where there is one operand, b is node 0 and db is zero."""
+    return np.dtype([("a", np.uint32), ("b", np.uint32), ("da", dtype), ("db", dtype)], align=True)
 
-    A segment is a run of entries, with consecutive nodes, and the matrix product behind them.
-    """
 
-    a: np.ndarray  # uint32
-    b: np.ndarray
-    da: np.ndarray
-    db: np.ndarray
+class Products(NamedTuple):
+    """The entries between two products are a segment; there is one more segment than products."""
+
     segments: np.ndarray  # (segments, 4) int64: START, STOP, NODE, PRODUCT
     products: np.ndarray  # (products, 4) int64: RECORD, RESULTS, LEFT, RIGHT
-    operands: Folded  # where the elements of the operands of products lead
-    used: np.ndarray  # int64: numbers of ENTRIES, NODES, SEGMENTS, PRODUCTS and LISTED operands so far
+    listed: np.ndarray  # where the elements of the operands of products lead
 
 
-START, STOP, NODE, PRODUCT = range(4)  # of a segment: its entries, the node of the first, its product or -1
-RECORD, RESULTS, LEFT, RIGHT = range(4)  # of a product: place in aux, first node, places in `operands` or -1
-ENTRIES, NODES, SEGMENTS, PRODUCTS, LISTED = range(5)
-
-
+START, STOP, NODE, PRODUCT = range(4)  # of a segment: its entries, the node of the first, the product behind or -1
+RECORD, RESULTS, LEFT, RIGHT = range(4)  # of a product: place in aux, first node, places in `listed` or -1
+ENTRIES, NODES, SEGMENTS, PRODUCTS, LISTED = range(5)  # what is counted in `used`
 LARGEST, SMALLEST = 2.0**40, 2.0**-40  # of a coefficient that is folded; products of three stay far inside float32
 
 
@@ -80,33 +69,35 @@ def ordinary(x):
     return SMALLEST <= abs(x) <= LARGEST
 
 
-@kernel
-def append(terms, a, da, b, db):
+@inlined
+def append(terms, used, a, da, b, db):
     """The node of a new entry."""
-    entry, node = terms.used[ENTRIES], terms.used[NODES]
-    terms.a[entry], terms.da[entry] = a, da
-    terms.b[entry], terms.db[entry] = b, db
-    terms.used[ENTRIES], terms.used[NODES] = entry + 1, node + 1
+    entry, node = used[ENTRIES], used[NODES]
+    term = terms[entry]
+    term["a"], term["da"] = a, da
+    term["b"], term["db"] = b, db
+    used[ENTRIES], used[NODES] = entry + 1, node + 1
     return node
 
 
-@kernel
-def factor(folded, terms, slot, d):
+@inlined
+def factor(leads, terms, used, slot, d):
     """Where `d` times a slot leads: a node and a coefficient, which is zero for node 0."""
-    p, c = np.int64(folded.node[slot]), folded.coefficient[slot]
+    lead = leads[slot]
+    p, c = np.int64(lead["node"]), lead["coefficient"]
     if p == 0 or d == 0.0:
         return 0, 0.0
     if c == 1.0:
         return p, d
     if ordinary(c * d):
         return p, c * d
-    p = append(terms, p, c, 0, 0.0)
-    folded.node[slot], folded.coefficient[slot] = p, 1.0
+    p = append(terms, used, p, c, 0, 0.0)
+    lead["node"], lead["coefficient"] = p, 1.0
     return p, d
 
 
-@kernel
-def join(terms, p, c, q, d):
+@inlined
+def join(terms, used, p, c, q, d):
     """Where the sum of two leads."""
     if q == 0:
         return p, c
@@ -114,51 +105,62 @@ def join(terms, p, c, q, d):
         return q, d
     if p == q and ordinary(c + d):
         return p, c + d
-    return append(terms, p, c, q, d), 1.0
+    return append(terms, used, p, c, q, d), 1.0
 
 
-@kernel
-def add_operand(folded, terms, result, slot, d):
+@inlined
+def add_operand(leads, terms, used, result, slot, d):
     """Let a result lead to `d` times a slot besides what it leads to."""
-    p, c = factor(folded, terms, slot, d)
-    p, c = join(terms, np.int64(folded.node[result]), folded.coefficient[result], p, c)
-    folded.node[result], folded.coefficient[result] = p, c
+    q, d = factor(leads, terms, used, slot, d)
+    lead = leads[result]
+    p, c = join(terms, used, np.int64(lead["node"]), lead["coefficient"], q, d)
+    lead["node"], lead["coefficient"] = p, c
+
+
+@inlined
+def settle(terms, used, p, c):
+    """Where a result leads that other coefficients may be multiplied to."""
+    if p == 0 or c == 1.0 or ordinary(c):
+        return p, c
+    return append(terms, used, p, c, 0, 0.0), 1.0
+
+
+@inlined
+def linearize_scalar(op, a, b, aux, partials, leads, terms, used):
+    """Where the result of a scalar instruction leads."""
+    p, c = factor(leads, terms, used, a, partials[0])
+    if B_IS_SLOT[op]:
+        q, d = factor(leads, terms, used, b, partials[1])
+        p, c = join(terms, used, p, c, q, d)
+    elif TERNARY[op]:
+        for k in range(2):
+            q, d = factor(leads, terms, used, aux[b + k], partials[1 + k])
+            p, c = join(terms, used, p, c, q, d)
+    return settle(terms, used, p, c)
 
 
 @kernel
-def start_results(folded, slot, size):
+def start_results(leads, slot, size):
     for s in range(slot, slot + size):
-        folded.node[s] = 0
+        leads[s]["node"] = 0
 
 
 @kernel
-def finish_results(folded, terms, slot, size):
-    """Give results with a coefficient that may not be folded nodes of their own."""
+def finish_results(leads, terms, used, slot, size):
     for s in range(slot, slot + size):
-        c = folded.coefficient[s]
-        if folded.node[s] != 0 and c != 1.0 and not ordinary(c):
-            folded.node[s] = append(terms, folded.node[s], c, 0, 0.0)
-            folded.coefficient[s] = 1.0
+        lead = leads[s]
+        p, c = settle(terms, used, np.int64(lead["node"]), lead["coefficient"])
+        lead["node"], lead["coefficient"] = p, c
 
 
-@kernel
-def linearize_scalar(op, a, b, aux, slot, partials, folded, terms):
-    add_operand(folded, terms, slot, a, partials[0])
-    if TERNARY[op]:
-        add_operand(folded, terms, slot, aux[b], partials[1])
-        add_operand(folded, terms, slot, aux[b + 1], partials[2])
-    elif B_IS_SLOT[op]:
-        add_operand(folded, terms, slot, b, partials[1])
-
-
-@kernel
+@inlined
 def slot_at(aux, p, q, place):
     """The slot that stands at a place of an operand, as `run` gives it."""
     return place if aux[q + LIST] == REGULAR else aux[p + aux[q + LIST] + place]
 
 
 @kernel
-def linearize_elementwise(values, slot, p, aux, scratch, entries, folded, terms):
+def linearize_elementwise(values, slot, p, aux, scratch, entries, leads, terms, used):
     for i in range(SEED * BLOCK, (SEED + 1) * BLOCK):
         scratch[i] = 1.0
     for start in range(0, aux[p + SIZE], BLOCK):
@@ -174,24 +176,24 @@ def linearize_elementwise(values, slot, p, aux, scratch, entries, folded, terms)
                 m, at = min(left, n - done), (CX + k) * BLOCK + done
                 for i in range(m):
                     s = slot_at(aux, p, q, place + i * stride)
-                    add_operand(folded, terms, slot + start + done + i, s, scratch[at + i])
+                    add_operand(leads, terms, used, slot + start + done + i, s, scratch[at + i])
                 done += m
 
 
 @kernel
-def linearize_columns(slot, p, q, aux, folded, terms):
+def linearize_columns(slot, p, q, aux, leads, terms, used):
     """A sum over leading dimensions, row after row."""
     size, done, total = aux[p + SIZE], 0, points(aux, p)
     stride = inner_stride(aux, p, q)
     while done < total:
         place, left = run(aux, p, q, ADJOINT, done)
         for i in range(left):
-            add_operand(folded, terms, slot + (done + i) % size, slot_at(aux, p, q, place + i * stride), 1.0)
+            add_operand(leads, terms, used, slot + (done + i) % size, slot_at(aux, p, q, place + i * stride), 1.0)
         done += left
 
 
 @kernel
-def gather_weighted(values, slot, p, q, aux, j, count, scratch, folded, terms, leaves):
+def gather_weighted(values, slot, p, q, aux, j, count, scratch, leads, terms, used, leaves):
     """Fill `leaves` with where the elements of result j lead, times their weights; return how many are active."""
     code, r, kept, stride = aux[p + CODE], values[slot + j], 0, inner_stride(aux, p, q)
     decisive, product = weigh(code, values, aux, p, q, j * count, count, r, scratch)
@@ -204,43 +206,44 @@ def gather_weighted(values, slot, p, q, aux, j, count, scratch, folded, terms, l
             m = min(left, n - done)
             for i in range(m):
                 weight = scratch[WEIGHTS * BLOCK + done + i]
-                node, c = factor(folded, terms, slot_at(aux, p, q, place + i * stride), weight)
-                leaves.node[kept], leaves.coefficient[kept] = node, c
+                node, c = factor(leads, terms, used, slot_at(aux, p, q, place + i * stride), weight)
+                leaves[kept]["node"], leaves[kept]["coefficient"] = node, c
                 kept += node != 0
             done += m
     return kept
 
 
 @kernel
-def add_in_pairs(terms, leaves, count):
-    """Where the sum of some leaves leads, halved until one is left."""
-    node, coefficient = leaves
+def add_in_pairs(leaves, count, terms, used):
+    """Leave in the first leaf where the sum of some leads; neighbors are joined until there is one."""
     while count > 1:
         for i in range(count // 2):
-            p, q = np.int64(node[2 * i]), np.int64(node[2 * i + 1])
-            node[i], coefficient[i] = join(terms, p, coefficient[2 * i], q, coefficient[2 * i + 1])
+            x, y = leaves[2 * i], leaves[2 * i + 1]
+            p, q = np.int64(x["node"]), np.int64(y["node"])
+            p, c = join(terms, used, p, x["coefficient"], q, y["coefficient"])
+            leaves[i]["node"], leaves[i]["coefficient"] = p, c
         if count % 2:
-            node[count // 2], coefficient[count // 2] = node[count - 1], coefficient[count - 1]
+            leaves[count // 2] = leaves[count - 1]
         count = count // 2 + count % 2
 
 
 @kernel
-def linearize_reduction(values, slot, p, aux, scratch, folded, terms):
+def linearize_reduction(values, slot, p, aux, scratch, leads, terms, used):
     q, size = operand(aux, p, 0), aux[p + SIZE]
     if aux[p + PARAM]:
-        linearize_columns(slot, p, q, aux, folded, terms)
+        linearize_columns(slot, p, q, aux, leads, terms, used)
         return
     count = points(aux, p) // max(size, 1)
-    leaves = Folded(np.empty(count, np.uint32), np.empty(count, values.dtype))
+    leaves = np.empty(count, leads.dtype)
     for j in range(size):
-        kept = gather_weighted(values, slot, p, q, aux, j, count, scratch, folded, terms, leaves)
-        add_in_pairs(terms, leaves, kept)
+        kept = gather_weighted(values, slot, p, q, aux, j, count, scratch, leads, terms, used, leaves)
+        add_in_pairs(leaves, kept, terms, used)
         if kept:
-            folded.node[slot + j], folded.coefficient[slot + j] = leaves.node[0], leaves.coefficient[0]
+            leads[slot + j] = leaves[0]
 
 
 @kernel
-def list_operand(p, k, aux, folded, terms):
+def list_operand(p, k, aux, leads, listed, used):
     """Keep where the elements of an operand of products lead, in order; return the place of the first, or -1."""
     q = operand(aux, p, k)
     if aux[q + ADJOINTS] == PASSIVE:
@@ -248,80 +251,48 @@ def list_operand(p, k, aux, folded, terms):
     m, n, depth, batch = sizes(aux, p)
     rows, columns = (m, depth) if k == 0 else (depth, n)
     row, column = (0, 2) if k == 0 else (2, 1)
-    first = at = terms.used[LISTED]
+    first = at = used[LISTED]
     for i in range(batch):
         start, r, c = matrix(aux, p, q, ADJOINT, i, row, column)
         for y in range(rows):
             for x in range(columns):
-                s = start + y * r + x * c
-                terms.operands.node[at] = folded.node[s]
-                terms.operands.coefficient[at] = folded.coefficient[s] if folded.node[s] != 0 else 0.0
+                listed[at] = leads[start + y * r + x * c]
                 at += 1
-    terms.used[LISTED] = at
+    used[LISTED] = at
     return first
 
 
 @kernel
-def linearize_product(slot, p, aux, folded, terms):
+def linearize_product(slot, p, aux, leads, products, used):
     """A product is linear in each operand; its results have nodes of their own."""
-    number, first = terms.used[PRODUCTS], terms.used[NODES]
-    terms.products[number, RECORD], terms.products[number, RESULTS] = p, first
+    number, first = used[PRODUCTS], used[NODES]
+    product = products.products[number]
+    product[RECORD], product[RESULTS] = p, first
     for k in range(2):
-        terms.products[number, LEFT + k] = list_operand(p, k, aux, folded, terms)
-    if max(terms.products[number, LEFT], terms.products[number, RIGHT]) < 0:
-        return
+        product[LEFT + k] = list_operand(p, k, aux, leads, products.listed, used)
+    end_segment(products.segments, used, number)
     for i in range(aux[p + SIZE]):
-        folded.node[slot + i], folded.coefficient[slot + i] = first + i, 1.0
-    terms.used[PRODUCTS], terms.used[NODES] = number + 1, first + aux[p + SIZE]
-    end_segment(terms, number)
+        leads[slot + i]["node"], leads[slot + i]["coefficient"] = first + i, 1.0
+    used[PRODUCTS], used[NODES] = number + 1, first + aux[p + SIZE]
 
 
 @kernel
-def end_segment(terms, product):
-    """Close the segment of entries up to here, in front of a product or at the end of the tape."""
-    number, stop = terms.used[SEGMENTS], terms.used[ENTRIES]
-    start = terms.segments[number - 1, STOP] if number else 0
-    behind = terms.products[product, RESULTS] if product >= 0 else terms.used[NODES]
-    segment = terms.segments[number]
-    segment[START], segment[STOP], segment[NODE], segment[PRODUCT] = start, stop, behind - (stop - start), product
-    terms.used[SEGMENTS] = number + 1
+def end_segment(segments, used, product):
+    """Close the segment of entries up to here, in front of a product, or -1 at the end of the tape."""
+    number, stop = used[SEGMENTS], used[ENTRIES]
+    start = segments[number - 1, STOP] if number else 0
+    segment = segments[number]
+    segment[START], segment[STOP], segment[PRODUCT] = start, stop, product
+    segment[NODE] = used[NODES] - (stop - start)
+    used[SEGMENTS] = number + 1
 
 
-@kernel
-def is_passive(op, a, b, aux, folded):
+@inlined
+def is_passive(op, a, b, aux, leads):
     """Whether no operand of a scalar instruction is active."""
-    if folded.node[a] != 0 or (B_IS_SLOT[op] and folded.node[b] != 0):
+    if leads[a]["node"] != 0 or (B_IS_SLOT[op] and leads[b]["node"] != 0):
         return False
-    return not (TERNARY[op] and (folded.node[aux[b]] != 0 or folded.node[aux[b + 1]] != 0))
-
-
-@sweep
-def linearize(digest):
-    def linearize(ops, a, b, aux, values, slot, scratch, entries, folded, terms):
-        digest
-        partials = np.empty(3, values.dtype)
-        for i in range(ops.size):
-            op, p, size = ops[i], np.int64(a[i]), 1
-            if op == GUARD:
-                continue
-            if op >= FIRST_STRUCTURAL:
-                size = aux[p + SIZE]
-            start_results(folded, slot, size)
-            if op < FIRST_STRUCTURAL:
-                if not is_passive(op, a[i], b[i], aux, folded):
-                    step_partials(op, values, partials, slot, a[i], b[i], aux, scratch, entries)
-                    linearize_scalar(op, p, np.int64(b[i]), aux, slot, partials, folded, terms)
-            elif op == ELEMENTWISE and is_array_active(aux, p):
-                linearize_elementwise(values, slot, p, aux, scratch, entries, folded, terms)
-            elif op == REDUCE and is_array_active(aux, p):
-                linearize_reduction(values, slot, p, aux, scratch, folded, terms)
-            elif op == GEMM:
-                linearize_product(slot, p, aux, folded, terms)
-            finish_results(folded, terms, slot, size)
-            slot += size
-        end_segment(terms, -1)
-
-    return linearize
+    return not (TERNARY[op] and (leads[aux[b]]["node"] != 0 or leads[aux[b + 1]]["node"] != 0))
 
 
 @kernel
@@ -331,6 +302,42 @@ def is_array_active(aux, p):
         if aux[operand(aux, p, k) + ADJOINTS] != PASSIVE:
             return True
     return False
+
+
+@kernel
+def linearize_array(op, p, values, slot, aux, scratch, entries, leads, terms, products, used):
+    start_results(leads, slot, aux[p + SIZE])
+    if not is_array_active(aux, p):
+        return
+    if op == ELEMENTWISE:
+        linearize_elementwise(values, slot, p, aux, scratch, entries, leads, terms, used)
+    elif op == REDUCE:
+        linearize_reduction(values, slot, p, aux, scratch, leads, terms, used)
+    elif op == GEMM:
+        linearize_product(slot, p, aux, leads, products, used)
+    finish_results(leads, terms, used, slot, aux[p + SIZE])
+
+
+@sweep
+def linearize(digest):
+    def linearize(ops, a, b, aux, values, slot, scratch, entries, leads, terms, products, used):
+        digest
+        partials = np.empty(3, values.dtype)
+        for i in range(ops.size):
+            op, p = ops[i], np.int64(a[i])
+            if op < FIRST_STRUCTURAL:
+                node, c = 0, 0.0
+                if not is_passive(op, a[i], b[i], aux, leads):
+                    step_partials(op, values, partials, slot, a[i], b[i], aux, scratch, entries)
+                    node, c = linearize_scalar(op, p, np.int64(b[i]), aux, partials, leads, terms, used)
+                leads[slot]["node"], leads[slot]["coefficient"] = node, c
+                slot += 1
+            elif op != GUARD:
+                linearize_array(op, p, values, slot, aux, scratch, entries, leads, terms, products, used)
+                slot += aux[p + SIZE]
+        end_segment(products.segments, used, -1)
+
+    return linearize
 
 
 @sweep
