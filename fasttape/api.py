@@ -135,7 +135,7 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[An
     """
 
     def plain(recording: Any, values: Any) -> Any:
-        linear = Linearization(recording, values)
+        linear = Linearization(Evaluator(recording, whole=True), values)
         return linear.value, linear.pullback, recording.aux
 
     def inner(call: nested.Inner) -> Any:
@@ -155,7 +155,7 @@ def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., 
     """
 
     def plain(recording: Any, values: Any) -> Any:
-        linear = Linearization(recording, values)
+        linear = Linearization(Evaluator(recording, whole=True), values)
         return linear.value, linear.pushforward
 
     def inner(call: nested.Inner) -> Any:
@@ -205,7 +205,7 @@ def jacobian_by(f: Any, argnums: Any, mode: str | None, what: str) -> Callable[.
 
     def run(*args: Any, **keywords: Any) -> Any:
         def plain(recording: Any, values: Any) -> Any:
-            return jacobian_of(Evaluator(recording), values, mode)
+            return jacobian_of(Evaluator(recording, whole=True), values, mode)
 
         return by_recording(f, args, keywords, argnums, plain, lambda call: call.jacobian(mode))
 

@@ -1,79 +1,81 @@
-"""Jacobians of recordings as trees of arrays, and pullbacks and pushforwards that keep the values of one point."""
+"""Jacobians of recordings as trees of arrays, and pullbacks and pushforwards that keep the derivative at one point."""
 
-import threading
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fasttape import binding, trees
-from fasttape.errors import ArgumentError
-from fasttape.evaluation import Evaluator
+from fasttape.errors import ArgumentError, OutputError
 from fasttape.recording import Output, Recording, outputs_of
-from fasttape.transform.programs import gradient_program, input_slots
+from fasttape.transform.programs import gradient_program
+
+PUSH, PULL = 3, 4  # the time that an entry of a linear tape takes per cell; a pull writes to two cells
 
 
 def jacobian(evaluator, values, mode=None):
     """The Jacobian at some leaves: for each leaf of the output a tree like the differentiated arguments.
 
-    A block has the shape of the output followed by that of the input. `mode` is "fwd", one sweep for each input, or
-    "rev", one for each output; without it the one with fewer sweeps is taken.
+    A block has the shape of the output followed by that of the input. `mode` is "fwd", which takes a lane for each
+    input, or "rev", one for each output that depends on an input; without it the one that costs less is taken.
     """
-    starts = evaluator.program.differentiated
-    columns = sum(stop - start for start, stop in starts)
-    rows = evaluator.program.outputs.size
-    forward = mode == "fwd" if mode else columns <= rows
-    matrix = evaluator.run(values, forward_matrix(evaluator) if forward else reverse_matrix(evaluator))
-    return assemble(evaluator.recording, matrix)
+    check_outputs(evaluator.recording)
+    _, linear = evaluator.linearize(values)
+    forward = mode == "fwd" if mode else is_forward_cheaper(linear)
+    return assemble(evaluator.recording, linear.push() if forward else linear.pull())
 
 
-def forward_matrix(evaluator):
-    def run(workspace):
-        program = evaluator.program
-        slots = input_slots(program) - 1
-        matrix = np.empty((program.outputs.size, slots.size), program.dtype)
-        seed = np.zeros(program.inputs, program.dtype)
-        for column, slot in enumerate(slots.tolist()):
-            seed[slot] = 1.0
-            matrix[:, column] = workspace.tangent(seed)
-            seed[slot] = 0.0
-        return matrix
-
-    return run
+def is_forward_cheaper(linear) -> bool:
+    rounds = [-(-count // linear.lanes) for count in (linear.inputs, np.count_nonzero(linear.outputs["node"]))]
+    return rounds[0] * PUSH <= rounds[1] * PULL
 
 
-def reverse_matrix(evaluator):
-    def run(workspace):
-        program = evaluator.program
-        slots = input_slots(program)
-        matrix = np.empty((program.outputs.size, slots.size), program.dtype)
-        for row, seed in enumerate(np.eye(program.outputs.size, dtype=program.dtype)):
-            matrix[row] = workspace.reverse(seed)[slots]
-            workspace.clear()
-        return matrix
+def check_outputs(recording: Recording):
+    """Refuse outputs that are no real numbers."""
+    for out in recording.outputs:
+        if is_constant(out) and np.asarray(out.value).dtype.kind not in "fiub":
+            raise OutputError(
+                f"{recording.signature.name} returned {out.value!r}, which has no derivative; return it as auxiliary "
+                "output, with has_aux=True"
+            )
 
-    return run
+
+def is_constant(out: Output) -> bool:
+    """Whether an output depends on no input, so that no slot holds it."""
+    return out.start == out.stop and out.shape is None
+
+
+def shape_of(out: Output) -> tuple[int, ...]:
+    return np.shape(out.value) if is_constant(out) else out.shape or ()
 
 
 def assemble(recording: Recording, matrix):
-    """The blocks of a Jacobian matrix as a tree of trees."""
+    """The blocks of a Jacobian matrix as a tree of trees; constants have no rows in the matrix."""
+    shapes = [shape_of(out) for out in recording.outputs]
+    if any(map(is_constant, recording.outputs)):
+        zeros = np.zeros((max(map(math.prod, shapes)), matrix.shape[1]), matrix.dtype)
+        pairs = zip(recording.outputs, map(math.prod, shapes), strict=True)
+        matrix = np.concatenate([zeros[:n] if is_constant(out) else matrix[out.start : out.stop] for out, n in pairs])
+    return trees.blocks(matrix, shapes, recording.structure, lambda part, shape: like_inputs(recording, part, shape))
+
+
+def like_inputs(recording: Recording, numbers, before=()):
+    """Numbers for the differentiated inputs, along the last axis, as trees; `before` is the shape in front."""
     signature = recording.signature
-    parts = []
-    for out in recording.outputs:
-        shape = out.shape or ()
-        count = out.stop - out.start
-        if out.shape is None and not count:
-            shape, count = np.shape(out.value), int(np.prod(np.shape(out.value)))
-            rows = np.zeros((count, matrix.shape[1]), matrix.dtype)
-        else:
-            rows = matrix[out.start : out.stop]
-        leaves, at = [None] * len(signature.leaves), 0
-        for k, leaf in enumerate(signature.leaves):
-            if leaf.argument in signature.argnums:
-                size = leaf.stop - leaf.start
-                block = rows[:, at : at + size].reshape(shape + leaf.shape).astype(matrix.dtype)
-                leaves[k] = float(block) if block.shape == () and leaf.dtype is float else block
-                at += size
-        parts.append(binding.like_differentiated(signature, leaves))
-    return trees.unflatten(recording.structure, parts)
+    chosen = [leaf for leaf in signature.leaves if leaf.argument in signature.argnums]
+    parts = trees.cut(numbers, [leaf.stop - leaf.start for leaf in chosen])
+    made = (result(leaf, part.reshape(before + leaf.shape)) for leaf, part in zip(chosen, parts, strict=True))
+    return binding.like_differentiated(
+        signature, [next(made) if leaf.argument in signature.argnums else None for leaf in signature.leaves]
+    )
+
+
+def result(leaf, x):
+    """An array in the type of the input that it belongs to."""
+    if x.shape == () and leaf.kind == binding.SCALAR:
+        return float(x) if leaf.dtype is float else leaf.dtype.type(x)
+    return x if leaf.dtype is float else x.astype(leaf.dtype, copy=False)
 
 
 def gradient_recording(recording: Recording) -> Recording:
@@ -92,47 +94,82 @@ def gradient_recording(recording: Recording) -> Recording:
     )
 
 
+class LinearMap(NamedTuple):
+    """A derivative at one point, as a function of a direction.
+
+    `many` takes several directions at once, stacked along a leading axis of every leaf, and returns results stacked
+    alike. It costs far less than as many calls. It has a name of its own because shapes do not tell a stack from
+    a direction of the wrong shape: three numbers are a stack of scalars, or a vector where there should be a scalar.
+    """
+
+    one: Callable[..., Any]
+    many: Callable[..., Any]
+
+    def __call__(self, *directions: Any) -> Any:
+        return self.one(*directions)
+
+
 class Linearization:
-    """The values of one point, kept: as many pullbacks and pushforwards as one likes, of any thread."""
+    """The derivative at one point, kept: as many pullbacks and pushforwards as one likes, of any thread."""
 
-    def __init__(self, recording, values):
-        self.evaluator = Evaluator(recording, whole=True)
-        self.lock = threading.Lock()
-        self.value = self.evaluator.run(values, self.evaluator.outputs)
-        (self.workspace,) = self.evaluator.idle
+    def __init__(self, evaluator, values):
+        check_outputs(evaluator.recording)
+        self.recording = evaluator.recording
+        self.value, self.linear = evaluator.linearize(values)
+        self.linear.compact()
+        self.pullback = LinearMap(self.pull, self.pull_many)
+        self.pushforward = LinearMap(self.push, self.push_many)
 
-    def pullback(self, cotangent):
+    def pull(self, cotangent):
         """The cotangents of the arguments, for one of the output."""
-        seed = output_seed(self.evaluator.recording, cotangent)
-        with self.lock:
-            adjoints = self.workspace.reverse(seed)
-            gradient = binding.gradient(self.evaluator.signature, adjoints, {})
-            self.workspace.clear()
-        return gradient
+        seeds = self.cotangents(cotangent, 1, ())
+        return like_inputs(self.recording, self.linear.pull(seeds)[0])
 
-    def pushforward(self, *tangents):
+    def pull_many(self, cotangents):
+        """The same for several, along a leading axis."""
+        count = stacked(trees.flatten(cotangents)[0])
+        seeds = self.cotangents(cotangents, count, (count,))
+        return like_inputs(self.recording, self.linear.pull(seeds), (count,))
+
+    def push(self, *tangents):
         """The tangent of the output, for those of the arguments."""
-        signature = self.evaluator.signature
-        seed = np.zeros(signature.size, signature.dtype)
-        binding.fill(signature, binding.match_tangents(signature, tangents), seed)
-        with self.lock:
-            numbers = self.workspace.tangent(seed)
-        return outputs_of(self.evaluator.recording, numbers, tangent=True)
+        made = self.linear.push(self.tangents(tangents, 1, ()))
+        return outputs_of(self.recording, made[:, 0], tangent=True)
+
+    def push_many(self, *tangents):
+        """The same for several, along a leading axis."""
+        count = stacked(trees.flatten(tangents)[0])
+        made = self.linear.push(self.tangents(tangents, count, (count,)))
+        return outputs_of(self.recording, np.ascontiguousarray(made.T), tangent=True, before=(count,))
+
+    def cotangents(self, tree, count, before) -> np.ndarray:
+        """Rows of adjoints of the output slots from a tree like the output, or a stack of such trees."""
+        recording = self.recording
+        leaves, structure = trees.flatten(tree)
+        if structure != recording.structure:
+            raise ArgumentError(f"the cotangent has another structure than the output of {recording.signature.name}")
+        seeds = np.empty((count, recording.program.outputs.size), recording.program.dtype)
+        for out, x in zip(recording.outputs, leaves, strict=True):
+            binding.check_direction("a cotangent", "output", x, before + shape_of(out), seeds.dtype)
+            seeds[:, out.start : out.stop] = np.reshape(x, (count, -1))[:, : out.stop - out.start]
+        return seeds
+
+    def tangents(self, trees_, count, before) -> np.ndarray:
+        """Rows of tangents of the differentiated inputs."""
+        signature = self.recording.signature
+        leaves = binding.match_tangents(signature, trees_, before)
+        chosen = [
+            np.reshape(x, (count, -1))
+            for leaf, x in zip(signature.leaves, leaves, strict=True)
+            if leaf.argument in signature.argnums
+        ]
+        return np.concatenate([np.empty((count, 0)), *chosen], axis=1, dtype=signature.dtype)
 
 
-def output_seed(recording, cotangent):
-    """The adjoints of the output slots from a tree like the output."""
-    leaves, structure = trees.flatten(cotangent)
-    if structure != recording.structure:
-        raise ArgumentError(f"the cotangent has another structure than the output of {recording.signature.name}")
-    program = recording.program
-    seed = np.zeros(program.outputs.size, program.dtype)
-    for out, x in zip(recording.outputs, leaves, strict=True):
-        shape = np.shape(out.value) if out.start == out.stop and out.shape is None else out.shape or ()
-        if np.shape(x) != shape:
-            raise ArgumentError(f"a cotangent has shape {np.shape(x)}, but its output has {shape}")
-        if out.stop > out.start:
-            if not (binding.is_float(x) or type(x) is int):
-                raise ArgumentError(f"a cotangent is {binding.describe(x)}, but outputs are floats")
-            seed[out.start : out.stop] = np.ravel(x)
-    return seed
+def stacked(leaves) -> int:
+    """How many directions are stacked along the leading axis of some leaves."""
+    counts = {np.shape(x)[:1] for x in leaves}
+    if len(counts) != 1 or () in counts:
+        shapes = ", ".join(str(np.shape(x)) for x in leaves)
+        raise ArgumentError(f"directions are stacked along a leading axis of one length in every leaf, not {shapes}")
+    return counts.pop()[0]

@@ -8,7 +8,8 @@ import numpy as np
 from fasttape import binding
 from fasttape.errors import ReplayError
 from fasttape.execute.interpreter import Workspace
-from fasttape.execute.plan import Plan, plan_for
+from fasttape.execute.linear import LinearTape
+from fasttape.execute.plan import plan_for
 from fasttape.recording import outputs_of
 
 
@@ -16,15 +17,30 @@ class Evaluator:
     """A recording with its plan and the workspaces that are not in use; threads may share it."""
 
     def __init__(self, recording, *, whole=False):
-        """With `whole`, an evaluation has the value of every slot, as a trace shows them."""
+        """With `whole`, an evaluation has the value of every slot, as traces and linear tapes want them."""
         self.recording = recording
         self.program, self.signature = recording.program, recording.signature
-        segments = [(leaf.start, leaf.stop) for leaf in self.signature.leaves]
-        self.plan = Plan(self.program) if whole else plan_for(self.program, segments)
+        segments = None if whole else tuple((leaf.start, leaf.stop) for leaf in self.signature.leaves)
+        self.plan = plan_for(self.program, segments)
         self.idle: deque[Workspace] = deque()
 
     def run(self, values, use):
         """Run forward at some leaves and `use` the workspace."""
+        workspace = self.forward(values)
+        made = use(workspace)
+        self.idle.append(workspace)
+        return made
+
+    def linearize(self, values):
+        """The value at some leaves, and the linear tape there; of a `whole` evaluator."""
+        workspace = self.forward(values)
+        value, linear = self.outputs(workspace), LinearTape(workspace)
+        if linear.workspace is None:
+            self.idle.append(workspace)
+        return value, linear
+
+    def forward(self, values):
+        """A workspace that has run forward at some leaves."""
         try:
             workspace = self.idle.pop()
         except IndexError:
@@ -35,9 +51,7 @@ class Evaluator:
         if stopped < self.program.ops.size:
             self.idle.append(workspace)
             raise self.guard_error(stopped)
-        made = use(workspace)
-        self.idle.append(workspace)
-        return made
+        return workspace
 
     def outputs(self, workspace):
         """What the function returns."""

@@ -101,7 +101,7 @@ class Tape:
         >>> value, pullback(1.0)
         (9.0, 6.0)
         """
-        linear = Linearization(self._recording, self._leaves(args))
+        linear = Linearization(self._whole, self._leaves(args))
         return linear.value, linear.pullback
 
     def jacobian(self, *args: Any) -> Any:
@@ -112,7 +112,7 @@ class Tape:
         array([[2., 0.],
                [0., 4.]])
         """
-        return jacobian(self._evaluator, self._leaves(args))
+        return jacobian(self._whole, self._leaves(args))
 
     def gradient_tape(self) -> "Tape":
         """The tape that returns (value, gradient), for a scalar function; it can be differentiated in turn.
@@ -140,7 +140,7 @@ class Tape:
         >>> ft.record(lambda x: x * x * x, 1.0).hessian(2.0)
         12.0
         """
-        return jacobian(self._second._evaluator, self._leaves(args), "fwd")[1]
+        return jacobian(self._second._whole, self._leaves(args), "fwd")[1]
 
     def optimize(self) -> "Tape":
         """The same computation with fewer instructions, to the same bits; gradients may round differently.
@@ -154,6 +154,10 @@ class Tape:
         (5, 3)
         """
         return Tape(self._recording._replace(program=optimize(self.program)))
+
+    @functools.cached_property
+    def _whole(self) -> Evaluator:
+        return Evaluator(self._recording, whole=True)
 
     @functools.cached_property
     def _second(self) -> "Tape":
@@ -177,7 +181,7 @@ class Tape:
             made: show.Trace = show.trace(self._recording, workspace.values.copy(), adjoints.copy())
             return made
 
-        traced: show.Trace = Evaluator(self._recording, whole=True).run(self._leaves(args), run)
+        traced: show.Trace = self._whole.run(self._leaves(args), run)
         return traced
 
     def _leaves(self, args: Sequence[Any]) -> list[Any]:

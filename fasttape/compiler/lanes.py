@@ -48,7 +48,9 @@ class Cells:
 
     def every(self, factor):
         """One number in all lanes."""
-        one = self.builder.insert_element(ir.Constant(self.vector, ir.Undefined), factor, ir.Constant(ir.IntType(32), 0))
+        one = self.builder.insert_element(
+            ir.Constant(self.vector, ir.Undefined), factor, ir.Constant(ir.IntType(32), 0)
+        )
         order = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
         return self.builder.shuffle_vector(one, ir.Constant(self.vector, ir.Undefined), order)
 
@@ -103,6 +105,4 @@ def _clear(typingctx, cells, node, width):
     return types.void(cells, node, width), cell_function(emit_clear)
 
 
-pull, push, clear = (
-    (twins.pull, twins.push, twins.clear) if config.DISABLE_JIT else (_pull, _push, _clear)
-)
+pull, push, clear = (twins.pull, twins.push, twins.clear) if config.DISABLE_JIT else (_pull, _push, _clear)

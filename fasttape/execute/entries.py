@@ -12,7 +12,14 @@ from numba import carray, config, int64, types
 
 from fasttape import ops
 from fasttape.compiler.blas import addresses
-from fasttape.compiler.dispatch import lanes_forward, lanes_partials, step_forward, step_partials, step_reverse, step_tangent
+from fasttape.compiler.dispatch import (
+    lanes_forward,
+    lanes_partials,
+    step_forward,
+    step_partials,
+    step_reverse,
+    step_tangent,
+)
 from fasttape.compiler.jit import entry, sweep
 from fasttape.compiler.structural import STRUCTURAL
 from fasttape.execute.arrays import STEPS

@@ -32,7 +32,6 @@ from fasttape.execute.linearize import (
 )
 from fasttape.layout import NDIM, PARTIALS, SHAPE
 
-
 FLOAT64, WORD = np.dtype(np.float64), 8
 
 
@@ -131,6 +130,7 @@ def pushed(digest):
                 cell, c = outputs[row]["node"] * len(width), outputs[row]["coefficient"]
                 for lane in range(lanes):
                     tangents[row, first + lane] = times(cells[cell + lane], c)
+
     return pushed
 
 

@@ -33,7 +33,7 @@ def plan_for(program: Program, segments) -> "Plan":
     if sum(part.nbytes for part in parts) > SMALL:
         return Plan(program, segments)
     shape = program.dtype, program.inputs, program.constants.size, program.slots, program.differentiated
-    key = *shape, tuple(segments), *(part.tobytes() for part in parts)
+    key = *shape, segments, *(part.tobytes() for part in parts)
     plan = KNOWN.get(key)
     if plan is None:
         plan = Plan(program, segments)
