@@ -11,8 +11,6 @@ from fasttape.errors import ArgumentError, OutputError
 from fasttape.recording import Output, Recording, outputs_of
 from fasttape.transform.programs import gradient_program
 
-PUSH, PULL = 3, 4  # the time that an entry of a linear tape takes per cell; a pull writes to two cells
-
 
 def jacobian(evaluator, values, mode=None):
     """The Jacobian at some leaves: for each leaf of the output a tree like the differentiated arguments.
@@ -22,13 +20,7 @@ def jacobian(evaluator, values, mode=None):
     """
     check_outputs(evaluator.recording)
     _, linear = evaluator.linearize(values)
-    forward = mode == "fwd" if mode else is_forward_cheaper(linear)
-    return assemble(evaluator.recording, linear.push() if forward else linear.pull())
-
-
-def is_forward_cheaper(linear) -> bool:
-    rounds = [-(-count // linear.lanes) for count in (linear.inputs, np.count_nonzero(linear.outputs["node"]))]
-    return rounds[0] * PUSH <= rounds[1] * PULL
+    return assemble(evaluator.recording, linear.jacobian(mode))
 
 
 def check_outputs(recording: Recording):
@@ -78,20 +70,21 @@ def result(leaf, x):
     return x if leaf.dtype is float else x.astype(leaf.dtype, copy=False)
 
 
-def gradient_recording(recording: Recording) -> Recording:
-    """The recording that returns (value, gradient) where a recording returns one value."""
-    signature = recording.signature
-    outputs, places = list(recording.outputs), [None] * len(signature.leaves)
+def gradient_recording(recording: Recording, *, with_value: bool) -> Recording:
+    """The recording that returns the gradient, or (value, gradient), where a recording returns one value."""
+    signature, program = recording.signature, gradient_program(recording.program)
+    outputs, places = list(recording.outputs) if with_value else [], [None] * len(signature.leaves)
+    at = size = recording.program.outputs.size
+    if not with_value:
+        program, at = program._replace(outputs=program.outputs[size:]), 0
     for k, leaf in enumerate(signature.leaves):
         if leaf.argument in signature.argnums:
             shape = None if leaf.kind == binding.SCALAR else leaf.shape
-            at = outputs[-1].stop
             places[k] = len(outputs)
-            outputs.append(Output(at, at + leaf.stop - leaf.start, shape, False, None))
-    order, structure = trees.flatten((0, binding.like_differentiated(signature, places)))
-    return recording._replace(
-        program=gradient_program(recording.program), outputs=tuple(outputs[k] for k in order), structure=structure
-    )
+            outputs.append(Output(at, at := at + leaf.stop - leaf.start, shape, False, None))
+    gradient = binding.like_differentiated(signature, places)
+    order, structure = trees.flatten((0, gradient) if with_value else gradient)
+    return recording._replace(program=program, outputs=tuple(outputs[k] for k in order), structure=structure)
 
 
 class LinearMap(NamedTuple):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fasttape import binding, show
-from fasttape.derivatives import Linearization, gradient_recording, jacobian
+from fasttape.derivatives import Linearization, LinearMap, gradient_recording, jacobian
 from fasttape.evaluation import Evaluator
 from fasttape.execute.interpreter import Workspace
 from fasttape.program import Program
@@ -93,7 +93,7 @@ class Tape:
         value, tangent = self._evaluator.run(values, along)
         return value, tangent
 
-    def vjp(self, *args: Any) -> tuple[Any, Callable[[Any], Any]]:
+    def vjp(self, *args: Any) -> tuple[Any, LinearMap]:
         """The value, and the function that pulls a cotangent of the output back to the differentiated arguments.
 
         >>> import fasttape as ft
@@ -122,7 +122,7 @@ class Tape:
         (8.0, 12.0)
         """
         scalar_output(self._recording, "gradient_tape")
-        return Tape(gradient_recording(self._recording))
+        return Tape(gradient_recording(self._recording, with_value=True))
 
     def hvp(self, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
         """The derivative of the gradient along `tangents`: forward mode over the gradient tape.
@@ -131,7 +131,7 @@ class Tape:
         >>> ft.record(lambda x: x * x * x, 1.0).hvp((2.0,), (1.0,))
         12.0
         """
-        return self._second.jvp(primals, tangents)[1][1]
+        return self._slope.jvp(primals, tangents)[1]
 
     def hessian(self, *args: Any) -> Any:
         """The matrix of second derivatives, as `fasttape.hessian` returns it.
@@ -140,7 +140,7 @@ class Tape:
         >>> ft.record(lambda x: x * x * x, 1.0).hessian(2.0)
         12.0
         """
-        return jacobian(self._second._whole, self._leaves(args), "fwd")[1]
+        return jacobian(self._slope._whole, self._leaves(args), "fwd")
 
     def optimize(self) -> "Tape":
         """The same computation with fewer instructions, to the same bits; gradients may round differently.
@@ -160,8 +160,10 @@ class Tape:
         return Evaluator(self._recording, whole=True)
 
     @functools.cached_property
-    def _second(self) -> "Tape":
-        return self.gradient_tape()
+    def _slope(self) -> "Tape":
+        """The tape that returns the gradient alone."""
+        scalar_output(self._recording, "the second derivative")
+        return Tape(gradient_recording(self._recording, with_value=False))
 
     def trace(self, *args: Any) -> show.Trace:
         """The textbook's table at a point: for every variable its operation, primal, local partials and adjoint.

@@ -12,9 +12,12 @@ import numpy as np
 
 from fasttape.compiler.jit import kernel, quiet, sweep
 from fasttape.compiler.lanes import clear, pull, push
+from fasttape.execute.coloring import coloring, seed_colors, spread_colors
 from fasttape.execute.interpreter import LINE, POOL, Workspace
 from fasttape.execute.linear_products import pull_product, push_product, times
-from fasttape.execute.linearize import (
+from fasttape.execute.linearize import linearize
+from fasttape.execute.renumber import BITS
+from fasttape.execute.terms import (
     ENTRIES,
     NODE,
     NODES,
@@ -26,27 +29,25 @@ from fasttape.execute.linearize import (
     STOP,
     Products,
     lead_type,
-    linearize,
-    room,
     term_type,
 )
 from fasttape.layout import NDIM, PARTIALS, SHAPE
 
-FLOAT64, WORD = np.dtype(np.float64), 8
+
+def records(memory, start, size, kind):
+    """Some bytes of memory as records."""
+    return memory.view(np.uint8)[start : start + size * kind.itemsize].view(kind)
 
 
-def records(memory, size, kind):
-    """The first bytes of some memory as records."""
-    return memory.view(np.uint8)[: size * kind.itemsize].view(kind)
+FLOAT64, WORD = np.dtype(np.float64), 8  # of memory in the pool
 
 
-def borrow(size, kind):
-    """Memory of the pool for some records."""
-    return POOL.take(-(-size * kind.itemsize // WORD), FLOAT64)
+PUSH, PULL = 3, 4  # the time that a round of each takes; a pull writes to two cells for each entry
+MOST_WORDS = 1 << 22  # of patterns
 
 
 class Buffers(NamedTuple):
-    """What one run writes to: the cells of all nodes, all zero between runs, and matrices for products."""
+    """What one run writes to: the cells of all nodes, zero between pulls, and matrices for products."""
 
     cells: np.ndarray
     spare: np.ndarray
@@ -107,6 +108,20 @@ def pulled(digest):
     return pulled
 
 
+@kernel
+def push_all(terms, products, used, values, aux, cells, spare, result, entries, lanes, width):
+    """The tangents of all nodes from those of the inputs."""
+    for number in range(used[SEGMENTS]):
+        segment = products.segments[number]
+        before = np.uint64(segment[NODE] - segment[START])
+        for k in range(segment[START], segment[STOP]):
+            e = np.uint64(k)
+            push(cells, before + e, terms[e]["a"], terms[e]["da"], terms[e]["b"], terms[e]["db"], width)
+        if segment[PRODUCT] >= 0:
+            product = products.products[segment[PRODUCT]]
+            push_product(product, products.listed, values, aux, cells, lanes, width, spare, result, entries)
+
+
 @sweep
 def pushed(digest):
     def pushed(width, terms, products, used, outputs, values, aux, seeds, inputs, buffers, entries, tangents):
@@ -117,71 +132,58 @@ def pushed(digest):
         for first in range(0, columns, len(width)):
             lanes = min(len(width), columns - first)
             seed_tangents(cells, inputs, seeds, first, lanes, width)
-            for number in range(used[SEGMENTS]):
-                segment = products.segments[number]
-                before = np.uint64(segment[NODE] - segment[START])
-                for k in range(segment[START], segment[STOP]):
-                    e = np.uint64(k)
-                    push(cells, before + e, terms[e]["a"], terms[e]["da"], terms[e]["b"], terms[e]["db"], width)
-                if segment[PRODUCT] >= 0:
-                    product = products.products[segment[PRODUCT]]
-                    push_product(product, products.listed, values, aux, cells, lanes, width, spare, result, entries)
+            push_all(terms, products, used, values, aux, cells, spare, result, entries, lanes, width)
             for row in range(rows):
-                cell, c = outputs[row]["node"] * len(width), outputs[row]["coefficient"]
+                cell, c = np.int64(outputs[row]["node"]) * len(width), outputs[row]["coefficient"]
                 for lane in range(lanes):
                     tangents[row, first + lane] = times(cells[cell + lane], c)
 
     return pushed
 
 
+@sweep
+def pushed_colors(digest):
+    def pushed_colors(width, terms, products, used, outputs, values, aux, count, coloring, buffers, entries, tangents):
+        """Fill `tangents` with the Jacobian, whose columns have `count` colors; it is zero before."""
+        digest
+        cells, spare, result = buffers
+        patterns, colors = coloring
+        for first in range(0, count, len(width)):
+            lanes = min(len(width), count - first)
+            for node in range(colors.size + 1):
+                clear(cells, node, width)
+            seed_colors(colors, first, lanes, cells, width)
+            push_all(terms, products, used, values, aux, cells, spare, result, entries, lanes, width)
+            spread_colors(patterns, colors, first, lanes, cells, outputs, width, tangents)
+
+    return pushed_colors
+
+
 class LinearTape:
     """The derivative of a program at the point of a workspace that has run forward; threads may share it."""
 
+    @quiet
     def __init__(self, workspace: Workspace):
-        program = workspace.program
-        self.dtype, self.lanes = program.dtype, LINE // program.dtype.itemsize
-        ops, a, _, self.aux = workspace.columns
-        bounds = np.zeros(3, np.int64)
-        room.now(ops, a, self.aux, bounds)
-        entries, products, listed = bounds.tolist()
-        self.products = Products(
-            np.empty((products + 1, 4), np.int64),
-            np.empty((products, 4), np.int64),
-            np.empty(listed, lead_type(self.dtype)),
-        )
-        self.used = np.zeros(5, np.int64)
-        self.entries = workspace.plan.linked(PARTIALS)
-        kind = lead_type(self.dtype)
-        memory = borrow(program.slots, kind)
-        leads = records(memory, program.slots, kind)
-        self.inputs = self.number_inputs(program, leads)
-        self.build(workspace, leads, program.slots + entries)
-        self.outputs = leads[program.outputs]
-        POOL.give(memory)
-        self.outputs["coefficient"][self.outputs["node"] == 0] = 0.0
+        program, plan, columns = workspace.program, workspace.plan, workspace.columns
+        self.dtype, self.lanes, self.aux = program.dtype, LINE // program.dtype.itemsize, columns[3]
+        entries, products, listed = plan.room
+        lead, term = lead_type(self.dtype), term_type(self.dtype)
+        most = program.slots + entries  # each slot may take an entry besides those where operands meet
+        self.memory = POOL.take((program.slots * lead.itemsize + most * term.itemsize) // WORD + 1, FLOAT64)
+        terms = records(self.memory, 0, most, term)
+        leads = records(self.memory, most * term.itemsize, program.slots, lead)
+        made = np.empty((products + 1, 4), np.int64), np.empty((products, 4), np.int64), np.empty(listed, lead)
+        self.products, self.used = Products(*made), np.zeros(5, np.int64)
+        self.outputs = np.empty(program.outputs.size, lead)
+        self.entries = plan.linked(PARTIALS)
+        at = *columns, workspace.values, program.first_result, workspace.machine.scratch, self.entries
+        to = leads, terms, self.products, self.used, program.outputs, self.outputs
+        linearize.now(*at, np.array(program.differentiated, np.int64).reshape(-1, 2), *to)
+        self.terms = terms[: self.used[ENTRIES]]
+        self.inputs = sum(stop - start for start, stop in program.differentiated)
         self.workspace = workspace if products else None  # products read the values of their operands
         self.values = workspace.values if products else workspace.values[:0]
         self.idle: dict = {}  # buffers that no run uses, by sweep and lanes
-
-    def number_inputs(self, program, leads) -> int:
-        """Give the differentiated inputs the nodes from 1 on; return how many there are."""
-        leads["node"][: program.first_result] = 0
-        at = 1
-        for start, stop in program.differentiated:
-            leads["node"][start:stop] = np.arange(at, at + stop - start)
-            leads["coefficient"][start:stop] = 1.0
-            at += stop - start
-        self.used[NODES] = at
-        return at - 1
-
-    @quiet
-    def build(self, workspace, leads, room):
-        kind = term_type(self.dtype)
-        self.memory = borrow(room, kind)
-        terms = records(self.memory, room, kind)
-        at = *workspace.columns, workspace.values, workspace.program.first_result, workspace.machine.scratch
-        linearize.now(*at, self.entries, leads, terms, self.products, self.used)
-        self.terms = terms[: self.size]
 
     def compact(self):
         """Give back memory that was not needed; worth its time for a linear tape that lives."""
@@ -190,7 +192,7 @@ class LinearTape:
         self.memory = None
 
     def __del__(self):
-        if getattr(self, "memory", None) is not None:
+        if self.memory is not None:
             POOL.give(self.memory)
         for idle in self.idle.values():
             for buffers in idle:
@@ -200,6 +202,37 @@ class LinearTape:
     def size(self) -> int:
         """The number of entries."""
         return int(self.used[ENTRIES])
+
+    def coloring(self):
+        """The number of colors of the columns of the Jacobian, the patterns of all nodes and the colors; or None.
+
+        There are none where tangents take few rounds without, or where products mix everything.
+        """
+        words = -(-self.inputs // BITS)
+        if self.inputs <= self.lanes or self.used[PRODUCTS] or self.used[NODES] * words > MOST_WORDS:
+            return None
+        found = np.empty((self.used[NODES], words), np.uint64), np.empty(self.inputs, np.int64)
+        count = coloring.now(self.terms, self.products.segments, self.used, self.outputs, *found)
+        return (count, found) if 0 < count < self.inputs else None
+
+    @quiet
+    def jacobian(self, mode=None) -> np.ndarray:
+        """The Jacobian, by tangents ("fwd"), adjoints ("rev"), or what takes less time."""
+        rounds = -(-np.count_nonzero(self.outputs["node"]) // self.lanes)
+        if mode == "rev" or (mode is None and rounds * PULL <= PUSH):
+            return self.pull()
+        colored = self.coloring()
+        count = self.inputs if colored is None else colored[0]
+        if mode is None and rounds * PULL < -(-count // self.lanes) * PUSH:
+            return self.pull()
+        if colored is None:
+            return self.push()
+        made, width = np.zeros((self.outputs.size, self.inputs), self.dtype), (0,) * self.lanes
+        buffers, idle = self.take("push", width)
+        at = self.terms, self.products, self.used, self.outputs, self.values, self.aux
+        pushed_colors.now(width, *at, *colored, buffers, self.entries, made)
+        idle.append(buffers)
+        return made
 
     @quiet
     def pull(self, seeds=None) -> np.ndarray:
@@ -215,7 +248,7 @@ class LinearTape:
 
     @quiet
     def push(self, seeds=None) -> np.ndarray:
-        """The tangents of the outputs, a column for each row of tangents of the inputs; the Jacobian without `seeds`."""
+        """The tangents of the outputs, a column for each row of those of the inputs; the Jacobian without `seeds`."""
         made = np.zeros((self.outputs.size, self.inputs if seeds is None else len(seeds)), self.dtype)
         if made.size and self.inputs:
             width, seeds = self.prepare(made.shape[1], seeds)
@@ -238,7 +271,8 @@ class LinearTape:
             pass
         size = int(self.used[NODES]) * len(width)
         cells = POOL.take(size, self.dtype)
-        cells[:size] = 0.0
+        if way == "pull":
+            cells[:size] = 0.0
         largest = 0
         for record in self.products.products[: self.used[PRODUCTS], RECORD].tolist():
             last = record + SHAPE + self.aux[record + NDIM]

@@ -8,8 +8,8 @@ from fasttape.compiler.blas import multiply_add
 from fasttape.compiler.jit import kernel
 from fasttape.compiler.lanes import clear
 from fasttape.execute.blocks import operand
-from fasttape.execute.linearize import LEFT, RECORD, RESULTS, RIGHT
 from fasttape.execute.products import matrix, sizes
+from fasttape.execute.terms import LEFT, RECORD, RESULTS, RIGHT
 from fasttape.layout import FIRST
 from fasttape.ops import times as absorbing
 

@@ -8,8 +8,6 @@ What a reverse sweep adds up before it multiplies stays a node. So zeros absorb 
 infinite, nan, or so large or small that a product of it might not be what the sweep has, is never folded into another.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from fasttape.compiler.dispatch import step_partials
@@ -17,7 +15,22 @@ from fasttape.compiler.jit import inlined, kernel, sweep
 from fasttape.execute.blocks import BLOCK, block, inner_stride, operand, points, run
 from fasttape.execute.elementwise import CX, SEED, contributions
 from fasttape.execute.products import matrix, sizes
+from fasttape.execute.prune import prune
 from fasttape.execute.reductions import ELEMENTS, WEIGHTS, weigh, weigh_block
+from fasttape.execute.terms import (
+    ENTRIES,
+    LEFT,
+    LISTED,
+    NODE,
+    NODES,
+    PRODUCT,
+    PRODUCTS,
+    RECORD,
+    RESULTS,
+    SEGMENTS,
+    START,
+    STOP,
+)
 from fasttape.layout import (
     ADJOINT,
     ADJOINTS,
@@ -38,28 +51,6 @@ from fasttape.layout import (
     TERNARY,
 )
 
-
-def lead_type(dtype) -> np.dtype:
-    """Where a slot leads: `coefficient` times what `node` holds."""
-    return np.dtype([("node", np.uint32), ("coefficient", dtype)], align=True)
-
-
-def term_type(dtype) -> np.dtype:
-    """An entry, `da` times node a plus `db` times node b; where there is one operand, b is node 0 and db is zero."""
-    return np.dtype([("a", np.uint32), ("b", np.uint32), ("da", dtype), ("db", dtype)], align=True)
-
-
-class Products(NamedTuple):
-    """The entries between two products are a segment; there is one more segment than products."""
-
-    segments: np.ndarray  # (segments, 4) int64: START, STOP, NODE, PRODUCT
-    products: np.ndarray  # (products, 4) int64: RECORD, RESULTS, LEFT, RIGHT
-    listed: np.ndarray  # where the elements of the operands of products lead
-
-
-START, STOP, NODE, PRODUCT = range(4)  # of a segment: its entries, the node of the first, the product behind or -1
-RECORD, RESULTS, LEFT, RIGHT = range(4)  # of a product: place in aux, first node, places in `listed` or -1
-ENTRIES, NODES, SEGMENTS, PRODUCTS, LISTED = range(5)  # what is counted in `used`
 LARGEST, SMALLEST = 2.0**40, 2.0**-40  # of a coefficient that is folded; products of three stay far inside float32
 
 
@@ -166,18 +157,31 @@ def linearize_elementwise(values, slot, p, aux, scratch, entries, leads, terms, 
     for start in range(0, aux[p + SIZE], BLOCK):
         n = min(BLOCK, aux[p + SIZE] - start)
         contributions(values, scratch, SEED * BLOCK, slot + start, p, aux, start, n, scratch, entries)
+        first = True
         for k in range(aux[p + OPERANDS]):
-            q, done = operand(aux, p, k), 0
-            if aux[q + ADJOINTS] == PASSIVE:
-                continue
-            stride = inner_stride(aux, p, q)
-            while done < n:
-                place, left = run(aux, p, q, ADJOINT, start + done)
-                m, at = min(left, n - done), (CX + k) * BLOCK + done
-                for i in range(m):
-                    s = slot_at(aux, p, q, place + i * stride)
-                    add_operand(leads, terms, used, slot + start + done + i, s, scratch[at + i])
-                done += m
+            q = operand(aux, p, k)
+            if aux[q + ADJOINTS] != PASSIVE:
+                add_block(leads, terms, used, slot + start, aux, p, q, start, n, scratch, (CX + k) * BLOCK, first)
+                first = False
+
+
+@kernel
+def add_block(leads, terms, used, result, aux, p, q, start, n, partials, at, first):
+    """Let results lead to an operand times its partials, only or besides what they lead to."""
+    stride, listed, done = inner_stride(aux, p, q), aux[q + LIST], 0
+    while done < n:
+        place, left = run(aux, p, q, ADJOINT, start + done)
+        m = min(left, n - done)
+        for i in range(m):
+            s = place + i * stride
+            if listed != REGULAR:
+                s = aux[p + listed + s]
+            if first:
+                node, c = factor(leads, terms, used, s, partials[at + done + i])
+                leads[result + done + i]["node"], leads[result + done + i]["coefficient"] = node, c
+            else:
+                add_operand(leads, terms, used, result + done + i, s, partials[at + done + i])
+        done += m
 
 
 @kernel
@@ -318,10 +322,29 @@ def linearize_array(op, p, values, slot, aux, scratch, entries, leads, terms, pr
     finish_results(leads, terms, used, slot, aux[p + SIZE])
 
 
+@kernel
+def number_inputs(leads, slots, inputs):
+    """Give the differentiated inputs the nodes from 1 on; return the number of the next node."""
+    for slot in range(slots):
+        leads[slot]["node"] = 0
+    node = 1
+    for k in range(inputs.shape[0]):
+        for slot in range(inputs[k, 0], inputs[k, 1]):
+            leads[slot]["node"], leads[slot]["coefficient"] = node, 1.0
+            node += 1
+    return node
+
+
 @sweep
 def linearize(digest):
-    def linearize(ops, a, b, aux, values, slot, scratch, entries, leads, terms, products, used):
+    def linearize(ops, a, b, aux, values, slot, scratch, entries, inputs, leads, terms, products, used, slots, outputs):
+        """Fill `terms`, `products` and `used`; `outputs` gets where the slots `slots` lead.
+
+        `inputs` are the pairs (start, stop) of the slots that get the nodes from 1 on.
+        """
         digest
+        used[NODES] = number_inputs(leads, slot, inputs)
+        active = used[NODES] - 1
         partials = np.empty(3, values.dtype)
         for i in range(ops.size):
             op, p = ops[i], np.int64(a[i])
@@ -336,6 +359,10 @@ def linearize(digest):
                 linearize_array(op, p, values, slot, aux, scratch, entries, leads, terms, products, used)
                 slot += aux[p + SIZE]
         end_segment(products.segments, used, -1)
+        for k in range(slots.size):
+            lead = leads[slots[k]]
+            outputs[k]["node"], outputs[k]["coefficient"] = lead["node"], lead["coefficient"] if lead["node"] else 0.0
+        prune(terms, products, used, aux, active, outputs)
 
     return linearize
 
