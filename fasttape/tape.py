@@ -163,7 +163,8 @@ class Tape:
     def _slope(self) -> "Tape":
         """The tape that returns the gradient alone."""
         scalar_output(self._recording, "the second derivative")
-        return Tape(gradient_recording(self._recording, with_value=False))
+        recording = gradient_recording(self._recording, with_value=False)
+        return Tape(recording._replace(program=optimize(recording.program)))
 
     def trace(self, *args: Any) -> show.Trace:
         """The textbook's table at a point: for every variable its operation, primal, local partials and adjoint.
