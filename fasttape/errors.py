@@ -121,6 +121,24 @@ class ReplayError(FastTapeError, RuntimeError):
     -1.0
     """
 
+    def __init__(self, message: str, cause: str = ""):
+        super().__init__(message)
+        self.cause = cause or message  # in short, and without the values of the call
+
+
+class RandomnessError(FastTapeError, RuntimeError):
+    """A function that is to be replayed draws random numbers; a replay would repeat those of the recording.
+
+    >>> import numpy as np, fasttape as ft
+    >>> rng = np.random.default_rng(0)
+    >>> ft.record(lambda x: x * rng.normal(), 1.0)
+    Traceback (most recent call last):
+    fasttape.errors.RandomnessError: the function draws random numbers from the global variable rng, and a replay \
+would repeat them; draw them outside and pass them as an argument
+    >>> ft.record(lambda x, noise: x * noise, 1.0, rng.normal())
+    <Tape of <lambda>: 1 instructions>
+    """
+
 
 class InvalidTapeError(FastTapeError, ValueError):
     """A tape whose arrays do not describe a program: an index out of range, an unknown opcode, a damaged record.

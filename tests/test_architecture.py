@@ -25,6 +25,7 @@ LAYERS += (
     "show",
     "tape",
     "api",
+    "compiled",
     "testing",
 )
 LAYERS += ("", "demo", "__main__")  # the package itself, and what is its first user

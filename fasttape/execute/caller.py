@@ -18,11 +18,11 @@ from fasttape.execute.sweep import run_forward, run_reverse
 from fasttape.layout import ENTRIES
 
 # The words of a state. Addresses and lengths of what comes in, and goes out, then of the program and its memory
-NEXT, BUSY, HITS, UNLOCKS, GRADIENT = range(5)
-IN, IN_SIZE, IN_OBJECTS, OUT, OUT_SIZE, OUT_OBJECTS, SHAPES, PLACES, NUMPY = range(5, 14)
-OPS, A, B, AUX, VALUES, ADJOINTS, SCRATCH, OUTPUTS, CLEARED = range(14, 23)
-INSTRUCTIONS, FIRST_RESULT, SLOTS, OUTPUTS_SIZE, CLEARED_SIZE, FORWARD_ENTRIES, REVERSE_ENTRIES = range(23, 30)
-STATE = 30
+NEXT, BUSY, HITS, UNLOCKS, GRADIENT, ATTEMPT = range(6)
+IN, IN_SIZE, IN_OBJECTS, OUT, OUT_SIZE, OUT_OBJECTS, SHAPES, PLACES, NUMPY = range(6, 15)
+OPS, A, B, AUX, VALUES, ADJOINTS, SCRATCH, OUTPUTS, CLEARED = range(15, 24)
+INSTRUCTIONS, FIRST_RESULT, SLOTS, OUTPUTS_SIZE, CLEARED_SIZE, FORWARD_ENTRIES, REVERSE_ENTRIES = range(24, 31)
+STATE = 31
 
 FIELDS = ("state",)
 
@@ -77,13 +77,21 @@ def attempt(state, arguments, dtype):
     return result
 
 
-def call_entry(digest, dtype):
+def attempt_entry(digest, dtype):
+    def attempt_state(address, arguments):
+        digest
+        return attempt(words(address, STATE), arguments, dtype)
+
+    return attempt_state
+
+
+def call_entry(digest, field):
     def call(caller, arguments, keywords):
         digest
-        address = capi.word_at(caller + STATE_FIELD) if keywords == 0 else 0
+        address = capi.word_at(caller + field) if keywords == 0 else 0
         while address:
             state = words(address, STATE)
-            result = attempt(state, arguments, dtype)
+            result = capi.call(state[ATTEMPT], (address, arguments))
             if result or capi.error():
                 return result
             address = state[NEXT]
@@ -92,11 +100,8 @@ def call_entry(digest, dtype):
     return call
 
 
-STATE_FIELD = offset_of(FIELDS, "state")
-
-
 class Caller:
-    """A callable with a Python function behind it; `state` is the address of a state, or 0."""
+    """A callable with a Python callable behind it; `state` is the address of a state, or 0."""
 
     __slots__ = ("otherwise",)
 
@@ -105,12 +110,19 @@ class Caller:
 
 
 @functools.cache
-def caller_class(dtype):
-    """The class of callers for programs of one dtype."""
+def compiled_attempt(dtype):
+    """The compiled function that asks a state, for programs of one dtype."""
+    real = types.float32 if dtype == np.float32 else types.float64
+    return entry(attempt_entry, real, types.int64(types.int64, types.int64), "replays by calls")
+
+
+@functools.cache
+def caller_class(base):
+    """The class of callers with the methods of a subclass of `Caller`."""
     if not NATIVE:
-        return extend(Caller, FIELDS)
-    word, real = types.int64, types.float32 if dtype == np.float32 else types.float64
-    compiled = entry(call_entry, real, word(word, word, word), "calls of tapes")
-    made = extend(Caller, FIELDS, [(CALL_SLOT, compiled.address)])
+        return extend(base, FIELDS)
+    word = types.int64
+    compiled = entry(call_entry, offset_of(FIELDS, "state"), word(word, word, word), "calls")
+    made = extend(base, FIELDS, [(CALL_SLOT, compiled.address)])
     made.kept = compiled
     return made

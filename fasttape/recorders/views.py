@@ -7,7 +7,8 @@ import types
 
 import numpy as np
 
-RECORDED = {"math", "numpy", "scipy", "scipy.special"}  # modules with functions that need a stand-in
+# Modules with functions that need a stand-in
+RECORDED = {"math", "numpy", "scipy", "scipy.special", "numpy.random", "time", "datetime", "os", "uuid", "secrets"}
 DATA = {int, float, bool, str, bytes, complex, type(None), np.ndarray, np.float64, np.float32}
 CODE = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.MethodType, type)
 
@@ -27,8 +28,8 @@ class Globals(dict):
     def __missing__(self, name):
         if name in self.real:
             value = self.real[name]
+            self.lifting.read(name, self.real, value)
             if type(value) in DATA:
-                self.lifting.read(name, self.real, value)
                 return value
             seen = self.lifting.lift(value)
             if not isinstance(value, CODE):
@@ -76,11 +77,13 @@ class Module:
 
     def __getattr__(self, name):
         value = getattr(self._module, name)
-        if type(value) in DATA:
+        recorded = self._module.__name__ in RECORDED
+        if not recorded:
             self._lifting.read(name, self._module.__dict__, value)
+        if type(value) in DATA:
             return value
         seen = self._lifting.lift(value)
-        if self._module.__name__ in RECORDED:
+        if recorded:
             self.__dict__[name] = seen
         return seen
 
