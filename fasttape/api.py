@@ -274,7 +274,7 @@ class Differentiated(NamedTuple):
 
     what: str  # as `direct` names it
     function: Callable[..., Any]
-    argnums: int | tuple[int, ...] | None
+    argnums: Any
 
 
 def named(

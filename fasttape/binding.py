@@ -11,6 +11,7 @@ from fasttape.recorders.dependencies import Dependencies, Snapshot
 from fasttape.recorders.scalar import TracedScalar, traced
 
 SCALAR, ARRAY, STATIC = "scalar", "array", "static"
+NOTHING = object()  # argnums of a recording that is only evaluated
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
@@ -91,9 +92,9 @@ def float_kind(x, name, argument):
 def read(name, args, keywords, argnums, *, passive: bool) -> tuple[Signature, list]:
     """The signature of a call and its leaves; `passive` makes inputs of floats that are not differentiated as well.
 
-    With None for argnums nothing is differentiated.
+    With NOTHING for argnums nothing is differentiated.
     """
-    positions = () if argnums is None else check_argnums(name, argnums, len(args))
+    positions = () if argnums is NOTHING else check_argnums(name, argnums, len(args))
     leaves, values, structures, counts, at = [], [], [], [], 1
     for argument, tree in enumerate(args):
         flat, structure = trees.flatten(tree)
@@ -152,8 +153,11 @@ def fill(signature, values, out, placed=()):
             out[start - 1 : stop - 1].reshape(shape)[...] = values[k]
 
 
-def match(signature, args):
-    """The leaves of new arguments for a replay; raises where the recording does not hold for them."""
+def match(signature, args, *, exact=False):
+    """The leaves of new arguments for a replay; raises where the recording does not hold for them.
+
+    With `exact` it holds for the classes of numbers and the dtypes that were recorded only.
+    """
     if len(args) != len(signature.structures):
         message = f"this tape takes {len(signature.structures)} arguments, not {len(args)}"
         raise ReplayError(message, "another number of arguments")
@@ -164,14 +168,14 @@ def match(signature, args):
             message = f"argument {position} has another structure than the one that was recorded"
             raise ReplayError(message, f"argument {position} has another structure")
         values += flat
-    if not (signature.plain and all(type(x) is float or type(x) is int for x in values)):
+    if not (signature.plain and all(type(x) is float or (type(x) is int and not exact) for x in values)):
         for leaf, x in zip(signature.leaves, values, strict=True):
             if leaf.kind != ARRAY or x.__class__ is not np.ndarray or x.dtype != leaf.dtype or x.shape != leaf.shape:
-                match_leaf(signature, leaf, x)
+                match_leaf(signature, leaf, x, exact)
     return values
 
 
-def match_leaf(signature, leaf, x):
+def match_leaf(signature, leaf, x, exact):
     if leaf.kind == STATIC:
         if not leaf.value.holds(x):
             was = f"it was {leaf.value.was()!r} and now is {x!r}"
@@ -183,6 +187,9 @@ def match_leaf(signature, leaf, x):
         was = f"but the tape was recorded with {leaf.shape}"
         message = f"argument {leaf.argument} has shape {np.shape(x)}, {was}; record again"
         raise ReplayError(message, f"argument {leaf.argument} has another shape")
+    if exact and (dtype != leaf.dtype or (type(x) is int and leaf.argument not in signature.argnums)):
+        message = f"argument {leaf.argument} is {describe(x)}, and another class of numbers was recorded; record again"
+        raise ReplayError(message, f"argument {leaf.argument} has another dtype")
     if dtype is not float and dtype == FLOATS[0] and signature.dtype == FLOATS[1]:
         message = f"argument {leaf.argument} is float64, but the tape was recorded in float32; record again"
         raise ReplayError(message, f"argument {leaf.argument} has another dtype")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fasttape.api import Differentiated
+from fasttape.binding import NOTHING
 from fasttape.direct import GRADIENT, VALUE, Direct
 from fasttape.errors import ArgumentError, ReplayError
 from fasttape.evaluation import Evaluator
@@ -25,7 +26,19 @@ PATIENCE = 50  # recordings after which a function that hardly repeats itself is
 
 
 class NeverRepeatsWarning(UserWarning):
-    """A compiled function is recorded again at most of its calls; `info()` of it says why."""
+    """A compiled function is recorded again at most of its calls; `info()` of it says why.
+
+    >>> import warnings
+    >>> import fasttape as ft
+    >>> f = ft.compile(lambda x, n: x * n)
+    >>> with warnings.catch_warnings(record=True, action="always") as caught:
+    ...     results = [f(1.0, n) for n in range(60)]
+    >>> caught[0].category.__name__
+    'NeverRepeatsWarning'
+    >>> g = ft.compile(lambda x, n: x * n)
+    >>> sum(g(1.0, float(n)) for n in range(60)), g.info().recordings
+    (1770.0, 1)
+    """
 
 
 class Info(NamedTuple):
@@ -49,7 +62,7 @@ class Paths:
 
     def __init__(self, function: Callable[..., Any], most: int):
         self.function, self.most = function, most
-        plain = Differentiated(VALUE, function, None)
+        plain = Differentiated(VALUE, function, NOTHING)
         self.what, self.recorded, self.argnums = getattr(function, "differentiated", None) or plain
         self.paths: list[tuple[Direct, Any]] = []  # and what the keywords were
         self.retired: list[Direct] = []  # states that a thread still works on
@@ -71,7 +84,7 @@ class Paths:
             try:
                 if not kept.holds(keywords):
                     raise ReplayError("the keywords differ", "another value of a keyword")
-                found = direct(*args)
+                found = direct.run(args, exact=True)
             except (ReplayError, ArgumentError) as error:
                 cause = cause or getattr(error, "cause", str(error))
             else:
@@ -114,9 +127,10 @@ class Paths:
             self.retired = [x for x in (*self.retired, gone) if x.state[BUSY]]
         self.paths.insert(0, (direct, kept))
         states = [x.state for x, keywords in self.paths if x.answers and not keywords.children]
-        for state, following in zip(states, [*states[1:], None], strict=True):
-            state[NEXT] = 0 if following is None else address(following)
-        self.caller.state = address(states[0]) if states else 0
+        places = [*map(address, states), 0]
+        for state, following in zip(states, places[1:], strict=True):
+            state[NEXT] = following
+        self.caller.state = places[0]
 
     def report(self) -> None:
         """Warn, once, about a function for which compilation does not pay."""
@@ -177,7 +191,7 @@ def compile(f: Callable[..., Any], paths: int = 16) -> Any:
 
     The first call records `f`; later calls replay the tape, as long as everything the recording depends on is what it
     was: number, structure, shapes and dtypes of the arguments, integers, booleans, strings and integer arrays among
-    them, the variables that `f` read, by value down into lists, dicts and objects, and every condition on traced values.
+    them, the variables that `f` read, by value down into lists, dicts and objects, and all conditions on traced values.
     Otherwise `f` is recorded again; of its recordings the `paths` most useful ones are kept. A call that reads what
     cannot be compared, the clock for one, is recorded anew each time. `info()` tells all of this.
 

@@ -214,12 +214,12 @@ class Direct:
                 self.answers = True
 
     def __call__(self, *args: Any) -> Any:
-        return self.evaluator.run(self.leaves(args), self.use)
+        return self.run(args)
 
-    def leaves(self, args: Any) -> Any:
-        """The leaves of arguments for which the recording holds; raises `ReplayError`."""
+    def run(self, args: Any, *, exact: bool = False) -> Any:
+        """Replay the recording in Python; raises `ReplayError` where it does not hold."""
         d.check(self.evaluator.recording.dependencies)
-        return binding.match(self.evaluator.signature, args)
+        return self.evaluator.run(binding.match(self.evaluator.signature, args, exact=exact), self.use)
 
     def fill(self) -> None:
         """Describe the recording; raises `UnknownError`."""

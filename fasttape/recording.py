@@ -61,6 +61,9 @@ def record_call(f, args, keywords, argnums, *, passive, has_aux=False):
     finally:
         OPEN.recordings.pop()
         builder.close()
+    for leaf in signature.leaves:
+        if leaf.value is not None:
+            leaf.value.check_random(f"argument {leaf.argument}")
     read = dependencies.settle() if passive else ()
     return Recording(program, signature, outputs, structure, aux, read), values
 

@@ -70,6 +70,12 @@ class Snapshot(NamedTuple):
             return np.frombuffer(self.content, self.value.dtype).reshape(self.value.shape)
         return self.value
 
+    def check_random(self, source):
+        """Raise if somebody drew from a generator that is part of this."""
+        for x in self.inside():
+            if x.kind == RANDOM and state_of(x.value) != x.content:
+                raise drawn(source)
+
     def inside(self):
         """This snapshot and those inside of it."""
         yield self
@@ -205,9 +211,7 @@ class Dependencies:
     def settle(self) -> tuple[Dependency, ...]:
         """What the call read; raises if it drew random numbers."""
         for x in self.found.values():
-            for inner in x.snapshot.inside():
-                if inner.kind == RANDOM and state_of(inner.value) != inner.content:
-                    raise drawn(f"the {x.kind} {x.name}")
+            x.snapshot.check_random(f"the {x.kind} {x.name}")
         return tuple(x for x in self.found.values() if x.kind != "module")
 
 

@@ -13,6 +13,7 @@ import types
 from fasttape.errors import ArgumentError
 from fasttape.recorders.dependencies import current
 from fasttape.recorders.liftable import contents, foreign, inner_function, is_method, liftable
+from fasttape.recorders.reads import is_read, names_read
 from fasttape.recorders.scalar import Recording
 from fasttape.recorders.stand_ins import either, stand_ins
 from fasttape.recorders.views import RECORDED, Globals, LiftedClass, Member, Module, Parent, Property, original
@@ -83,7 +84,9 @@ class Lifting:
         if view is None:
             view = self.views[id(x.__globals__)] = Globals(self, x.__globals__)
         view.prefetch(x.__code__)
-        closure = [self.cell(*named) for named in zip(x.__code__.co_freevars, x.__closure__ or (), strict=True)]
+        names = names_read(x.__code__)
+        view.names |= names
+        closure = [self.cell(*named, names) for named in zip(x.__code__.co_freevars, x.__closure__ or (), strict=True)]
         copy = self.keep(x, types.FunctionType(x.__code__, view, x.__name__, None, tuple(closure)))
         for cell in x.__closure__ or ():
             self.fill(cell)
@@ -95,14 +98,14 @@ class Lifting:
         copy.__dict__ = x.__dict__
         return copy
 
-    def cell(self, name, cell):
+    def cell(self, name, cell, names):
         """The cell that a lifted copy has in place of one: the same unless it holds something to lift."""
         if id(cell) in self.cells:
             return self.cells[id(cell)][1]
         held = contents(cell)
         if name == "__class__":  # for super()
             return cell
-        if held is not cell:
+        if held is not cell and is_read(name, held, names):
             self.read(name, cell, held)
         if not liftable(held):
             return cell

@@ -45,7 +45,9 @@ def liftable(x) -> bool:
         return id(x) in stand_ins() or (plain_class(x) and has_methods_to_lift(x))
     if kind is types.BuiltinFunctionType or foreign(kind.__module__):
         return id(x) in stand_ins() or inner_function(x) is not None
-    return plain_class(kind) and (has_methods_to_lift(kind) or any(map(is_code, vars(x).values())))
+    return id(x) in stand_ins() or (
+        plain_class(kind) and (has_methods_to_lift(kind) or any(map(is_code, vars(x).values())))
+    )
 
 
 def is_code(x) -> bool:

@@ -7,6 +7,8 @@ import types
 
 import numpy as np
 
+from fasttape.recorders.reads import is_read
+
 # Modules with functions that need a stand-in
 RECORDED = {"math", "numpy", "scipy", "scipy.special", "numpy.random", "time", "datetime", "os", "uuid", "secrets"}
 DATA = {int, float, bool, str, bytes, complex, type(None), np.ndarray, np.float64, np.float32}
@@ -24,11 +26,13 @@ class Globals(dict):
         self.lifting = lifting
         self.real = real
         self.kept = dict(self)
+        self.names = frozenset()  # that lifted functions of the module read
 
     def __missing__(self, name):
         if name in self.real:
             value = self.real[name]
-            self.lifting.read(name, self.real, value)
+            if is_read(name, value, self.names):
+                self.lifting.read(name, self.real, value)
             if type(value) in DATA:
                 return value
             seen = self.lifting.lift(value)
