@@ -94,7 +94,7 @@ class Nodes:
             fields = {"dtype": self.hold(x.value.dtype), "slot": address(memory)}
             self.array(v.CONTENT, x.value.shape, **fields, **where)
             self.rows[-1][v.NUMBERS] = len(x.content)
-        elif x.kind in (d.ARRAY, d.SET):
+        elif x.kind in (d.ARRAY, d.SET, d.FLAT):
             raise UnknownError
         else:
             self.add(v.SAME, slot=self.hold(x.value), **where)

@@ -194,6 +194,20 @@ def test_containers_mutated_outside():
     assert told(f) == (1, 3)
 
 
+@pytest.mark.parametrize("n", [50, 500, 5000])
+@pytest.mark.parametrize("value", [-1.0, True, 1])
+def test_many_numbers(n, value):
+    data = [1.0] * n
+    table = {str(k): 1.0 for k in range(n)}
+    f = ft.compile(lambda x: sum(type(y) is float for y in data) * x + sum(map(float, table.values())))
+    assert (f(1.0), f(1.0)) == (2.0 * n, 2.0 * n)
+    data[n // 2] = value
+    assert f(1.0) == 2.0 * n - (not isinstance(value, float))
+    table["0"] = 3.0
+    assert f(1.0) == 2.0 * n + 2.0 - (not isinstance(value, float))
+    assert told(f) == (1, 3)
+
+
 def test_a_longer_list():
     terms = [1.0, 2.0]
     f = ft.compile(lambda x: sum((c * x for c in terms), 0.0 * x))

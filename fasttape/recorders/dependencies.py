@@ -8,6 +8,7 @@ comes after the first `MOST` objects, is OPAQUE: whoever needs certainty must re
 import contextlib
 import functools
 import hashlib
+import marshal
 import pickle
 import random
 import threading
@@ -19,14 +20,16 @@ import numpy as np
 from fasttape.errors import RandomnessError, ReplayError
 
 MOST = 1000  # objects that one recording looks into
+MOST_NUMBERS = 100_000  # and the like in one list that holds nothing else
 MOST_BYTES = 1 << 23  # of an array that is kept; of a larger one there is a digest
 
 # Kinds: the same object, an equal value, and what has parts or a content
 SAME, EQUAL, ARRAY, LIST, TUPLE = "same", "equal", "array", "list", "tuple"
-DICT, SET, INSTANCE, RANDOM, OPAQUE = "dict", "set", "instance", "random", "opaque"
+DICT, SET, FLAT, INSTANCE, RANDOM, OPAQUE = "dict", "set", "flat", "instance", "random", "opaque"
 CONTAINERS = {list: LIST, tuple: TUPLE, dict: DICT}
 SETS = (set, frozenset)
 PLAIN = (int, float, complex, str, bytes, bool, type(None), np.generic)
+BUILTIN = {int, float, complex, str, bytes, bool, type(None)}
 REAL = (float, complex, np.inexact)
 CODE = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, type, np.ufunc, np.dtype, range, slice)
 GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
@@ -38,7 +41,7 @@ class Snapshot(NamedTuple):
 
     kind: str
     value: Any
-    content: Any = None  # of an array its bytes, of a set a copy, of a generator of random numbers its state
+    content: Any = None  # of an array or a long list its bytes, of a set a copy, of a generator its state
     children: tuple[tuple[Any, "Snapshot"], ...] = ()  # by key, index or attribute
 
     def holds(self, now) -> bool:
@@ -53,6 +56,8 @@ class Snapshot(NamedTuple):
             return now.dtype == self.value.dtype and now.shape == self.value.shape and bytes_of(now) == self.content
         if self.kind == SET:
             return now == self.content
+        if self.kind == FLAT:
+            return len(now) == len(self.value) and flat(now) and marshal.dumps(now, 2) == self.content
         if self.kind == DICT and list(now) != [key for key, _ in self.children]:
             return False
         if self.kind in (LIST, TUPLE, DICT):
@@ -104,6 +109,12 @@ def part(x, key):
 def bytes_of(x) -> bytes:
     """The content of an array, or a digest of it."""
     return x.tobytes() if x.nbytes <= MOST_BYTES else hashlib.blake2b(np.ascontiguousarray(x)).digest()
+
+
+def flat(x) -> bool:
+    """Whether a container holds nothing but numbers, strings and the like."""
+    items = [*x, *x.values()] if type(x) is dict else x
+    return BUILTIN.issuperset(map(type, items))
 
 
 def state_of(generator) -> bytes:
@@ -187,11 +198,15 @@ class Dependencies:
             return Snapshot(RANDOM, x, state_of(x))
         if kind in SETS:
             return Snapshot(SET if all(isinstance(item, (*PLAIN, *CODE)) for item in x) else OPAQUE, x, kind(x))
+        if kind in CONTAINERS and MOST // 10 < len(x) <= MOST_NUMBERS and flat(x):
+            return Snapshot(FLAT, x, marshal.dumps(x, 2))
         if kind in CONTAINERS and len(x) <= self.left:
             items = x.items() if kind is dict else enumerate(x)
             return Snapshot(CONTAINERS[kind], x, None, tuple((key, self.snapshot(value)) for key, value in items))
         if kind in PARTS:
             return Snapshot(INSTANCE, x, None, tuple((name, self.snapshot(getattr(x, name))) for name in PARTS[kind]))
+        if isinstance(x, tuple) and hasattr(kind, "_fields") and len(x) <= self.left:
+            return Snapshot(TUPLE, x, None, tuple((k, self.snapshot(value)) for k, value in enumerate(x)))
         if kind.__module__.partition(".")[0] in ("fasttape", "numba"):
             return Snapshot(SAME, x)
         if kind.__flags__ >> 9 & 1 and kind not in CONTAINERS:  # Py_TPFLAGS_HEAPTYPE: made by a class statement

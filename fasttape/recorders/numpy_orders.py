@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from fasttape.errors import UnsupportedError
-from fasttape.recorders.array import TracedArray, as_traced, builder_of, hold, settled
+from fasttape.recorders.array import as_traced, builder_of, hold, settled
 
 UNSET = np._NoValue
 
@@ -73,11 +73,14 @@ def sort(x, axis=-1, kind=None, order=None, *, stable=None):
 
 
 def argsort(x, axis=-1, kind=None, order=None, *, stable=None):
+    if np.ndim(x) == 0:
+        return np.argsort(0.0, axis)
     return restored(ordered(x, axis, kind)[1], axis)
 
 
 def partition(x, kth, axis=-1, kind=None, order=None):
     """numpy.partition; a sorted array is partitioned at every place."""
+    np.partition(x.primal, kth, axis)  # refuses what is not a place
     return sort(x, axis)
 
 
@@ -120,11 +123,6 @@ def count_nonzero(x, axis=None, *, keepdims=False):
     return np.count_nonzero(mask_of(x), axis, keepdims=keepdims)
 
 
-def extract(condition, x):
-    mask = mask_of(condition) if isinstance(condition, TracedArray) else np.asarray(condition) != 0
-    return np.ravel(x)[np.ravel(mask)]
-
-
 def searchsorted(a, v, side="left", sorter=None):
     """numpy.searchsorted: between which elements of a sorted array numbers are."""
     if sorter is not None:
@@ -147,4 +145,3 @@ ORDERS = {
 }
 ORDERS |= {np.argsort: argsort, np.partition: partition, np.median: median, np.searchsorted: searchsorted}
 ORDERS |= {np.nonzero: nonzero, np.flatnonzero: flatnonzero, np.argwhere: argwhere, np.count_nonzero: count_nonzero}
-ORDERS |= {np.extract: extract}
