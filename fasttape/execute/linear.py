@@ -6,7 +6,6 @@ entry costs more than the arithmetic on a lane. Directions beyond the lanes go i
 """
 
 from collections import deque
-from typing import NamedTuple
 
 import numpy as np
 
@@ -27,7 +26,6 @@ from fasttape.execute.terms import (
     SEGMENTS,
     START,
     STOP,
-    Products,
     lead_type,
     term_type,
 )
@@ -44,14 +42,6 @@ FLOAT64, WORD = np.dtype(np.float64), 8  # of memory in the pool
 
 PUSH, PULL = 3, 4  # the time that a round of each takes; a pull writes to two cells for each entry
 MOST_WORDS = 1 << 22  # of patterns
-
-
-class Buffers(NamedTuple):
-    """What one run writes to: the cells of all nodes, zero between pulls, and matrices for products."""
-
-    cells: np.ndarray
-    spare: np.ndarray
-    result: np.ndarray
 
 
 @kernel
@@ -82,19 +72,19 @@ def seed_tangents(cells, inputs, seeds, first, lanes, width):
 
 @sweep
 def pulled(digest):
-    def pulled(width, terms, products, used, outputs, values, aux, seeds, buffers, entries, adjoints):
+    def pulled(width, terms, tables, used, outputs, values, aux, seeds, buffers, entries, adjoints):
         """Fill the rows of `adjoints` with those of the inputs for each row of seeds."""
         digest
-        cells, spare, result = buffers
+        (segments, products, listed), (cells, spare, result) = tables, buffers
         rows, inputs = adjoints.shape
         for first in range(0, rows, len(width)):
             lanes = min(len(width), rows - first)
             seed_adjoints(cells, outputs, seeds, first, lanes, width)
             for number in range(used[SEGMENTS] - 1, -1, -1):
-                segment = products.segments[number]
+                segment = segments[number]
                 if segment[PRODUCT] >= 0:
-                    product = products.products[segment[PRODUCT]]
-                    pull_product(product, products.listed, values, aux, cells, lanes, width, spare, result, entries)
+                    product = products[segment[PRODUCT]]
+                    pull_product(product, listed, values, aux, cells, lanes, width, spare, result, entries)
                 before = np.uint64(segment[NODE] - segment[START])
                 for k in range(segment[STOP] - segment[START]):
                     e = np.uint64(segment[STOP] - 1 - k)
@@ -109,22 +99,23 @@ def pulled(digest):
 
 
 @kernel
-def push_all(terms, products, used, values, aux, cells, spare, result, entries, lanes, width):
+def push_all(terms, tables, used, values, aux, cells, spare, result, entries, lanes, width):
     """The tangents of all nodes from those of the inputs."""
+    segments, products, listed = tables
     for number in range(used[SEGMENTS]):
-        segment = products.segments[number]
+        segment = segments[number]
         before = np.uint64(segment[NODE] - segment[START])
         for k in range(segment[START], segment[STOP]):
             e = np.uint64(k)
             push(cells, before + e, terms[e]["a"], terms[e]["da"], terms[e]["b"], terms[e]["db"], width)
         if segment[PRODUCT] >= 0:
-            product = products.products[segment[PRODUCT]]
-            push_product(product, products.listed, values, aux, cells, lanes, width, spare, result, entries)
+            product = products[segment[PRODUCT]]
+            push_product(product, listed, values, aux, cells, lanes, width, spare, result, entries)
 
 
 @sweep
 def pushed(digest):
-    def pushed(width, terms, products, used, outputs, values, aux, seeds, inputs, buffers, entries, tangents):
+    def pushed(width, terms, tables, used, outputs, values, aux, seeds, inputs, buffers, entries, tangents):
         """Fill the columns of `tangents` with those of the outputs for each row of seeds."""
         digest
         cells, spare, result = buffers
@@ -132,7 +123,7 @@ def pushed(digest):
         for first in range(0, columns, len(width)):
             lanes = min(len(width), columns - first)
             seed_tangents(cells, inputs, seeds, first, lanes, width)
-            push_all(terms, products, used, values, aux, cells, spare, result, entries, lanes, width)
+            push_all(terms, tables, used, values, aux, cells, spare, result, entries, lanes, width)
             for row in range(rows):
                 cell, c = np.int64(outputs[row]["node"]) * len(width), outputs[row]["coefficient"]
                 for lane in range(lanes):
@@ -143,7 +134,7 @@ def pushed(digest):
 
 @sweep
 def pushed_colors(digest):
-    def pushed_colors(width, terms, products, used, outputs, values, aux, count, coloring, buffers, entries, tangents):
+    def pushed_colors(width, terms, tables, used, outputs, values, aux, count, coloring, buffers, entries, tangents):
         """Fill `tangents` with the Jacobian, whose columns have `count` colors; it is zero before."""
         digest
         cells, spare, result = buffers
@@ -153,7 +144,7 @@ def pushed_colors(digest):
             for node in range(colors.size + 1):
                 clear(cells, node, width)
             seed_colors(colors, first, lanes, cells, width)
-            push_all(terms, products, used, values, aux, cells, spare, result, entries, lanes, width)
+            push_all(terms, tables, used, values, aux, cells, spare, result, entries, lanes, width)
             spread_colors(patterns, colors, first, lanes, cells, outputs, width, tangents)
 
     return pushed_colors
@@ -165,6 +156,7 @@ class LinearTape:
     @quiet
     def __init__(self, workspace: Workspace):
         program, plan, columns = workspace.program, workspace.plan, workspace.columns
+        self.idle: dict = {}  # buffers that no run uses, by sweep and lanes
         self.dtype, self.lanes, self.aux = program.dtype, LINE // program.dtype.itemsize, columns[3]
         entries, products, listed = plan.room
         lead, term = lead_type(self.dtype), term_type(self.dtype)
@@ -172,18 +164,18 @@ class LinearTape:
         self.memory = POOL.take((program.slots * lead.itemsize + most * term.itemsize) // WORD + 1, FLOAT64)
         terms = records(self.memory, 0, most, term)
         leads = records(self.memory, most * term.itemsize, program.slots, lead)
-        made = np.empty((products + 1, 4), np.int64), np.empty((products, 4), np.int64), np.empty(listed, lead)
-        self.products, self.used = Products(*made), np.zeros(5, np.int64)
+        tables = np.empty((products + 1, 4), np.int64), np.empty((products, 4), np.int64), np.empty(listed, lead)
+        self.tables, self.used = tables, np.zeros(5, np.int64)
         self.outputs = np.empty(program.outputs.size, lead)
         self.entries = plan.linked(PARTIALS)
-        at = *columns, workspace.values, program.first_result, workspace.machine.scratch, self.entries
-        to = leads, terms, self.products, self.used, program.outputs, self.outputs
-        linearize.now(*at, np.array(program.differentiated, np.int64).reshape(-1, 2), *to)
+        at = columns, workspace.values, program.first_result, workspace.machine.scratch, self.entries
+        inputs = np.array(program.differentiated, np.int64).reshape(-1, 2)
+        to = leads, program.outputs, self.outputs, terms, self.tables, self.used
+        linearize.now(*at, inputs, *to)
         self.terms = terms[: self.used[ENTRIES]]
         self.inputs = sum(stop - start for start, stop in program.differentiated)
         self.workspace = workspace if products else None  # products read the values of their operands
         self.values = workspace.values if products else workspace.values[:0]
-        self.idle: dict = {}  # buffers that no run uses, by sweep and lanes
 
     def compact(self):
         """Give back memory that was not needed; worth its time for a linear tape that lives."""
@@ -196,7 +188,7 @@ class LinearTape:
             POOL.give(self.memory)
         for idle in self.idle.values():
             for buffers in idle:
-                POOL.give(buffers.cells)
+                POOL.give(buffers[0])
 
     @property
     def size(self) -> int:
@@ -212,7 +204,7 @@ class LinearTape:
         if self.inputs <= self.lanes or self.used[PRODUCTS] or self.used[NODES] * words > MOST_WORDS:
             return None
         found = np.empty((self.used[NODES], words), np.uint64), np.empty(self.inputs, np.int64)
-        count = coloring.now(self.terms, self.products.segments, self.used, self.outputs, *found)
+        count = coloring.now(self.terms, self.tables[0], self.used, self.outputs, *found)
         return (count, found) if 0 < count < self.inputs else None
 
     @quiet
@@ -229,7 +221,7 @@ class LinearTape:
             return self.push()
         made, width = np.zeros((self.outputs.size, self.inputs), self.dtype), (0,) * self.lanes
         buffers, idle = self.take("push", width)
-        at = self.terms, self.products, self.used, self.outputs, self.values, self.aux
+        at = self.terms, self.tables, self.used, self.outputs, self.values, self.aux
         pushed_colors.now(width, *at, *colored, buffers, self.entries, made)
         idle.append(buffers)
         return made
@@ -241,7 +233,7 @@ class LinearTape:
         if made.size and self.outputs.size:
             width, seeds = self.prepare(made.shape[0], seeds)
             buffers, idle = self.take("pull", width)
-            at = self.terms, self.products, self.used, self.outputs, self.values, self.aux
+            at = self.terms, self.tables, self.used, self.outputs, self.values, self.aux
             pulled.now(width, *at, seeds, buffers, self.entries, made)
             idle.append(buffers)
         return made
@@ -253,7 +245,7 @@ class LinearTape:
         if made.size and self.inputs:
             width, seeds = self.prepare(made.shape[1], seeds)
             buffers, idle = self.take("push", width)
-            at = self.terms, self.products, self.used, self.outputs, self.values, self.aux
+            at = self.terms, self.tables, self.used, self.outputs, self.values, self.aux
             pushed.now(width, *at, seeds, self.inputs, buffers, self.entries, made)
             idle.append(buffers)
         return made
@@ -263,7 +255,7 @@ class LinearTape:
         return (0,) * (self.lanes if count > 1 else 1), np.empty((0, 0), self.dtype) if seeds is None else seeds
 
     def take(self, way, width):
-        """Buffers for one run, and where to put them back."""
+        """Buffers for one run, and where to put them back: cells, zero between pulls, and matrices for products."""
         idle = self.idle.setdefault((way, len(width)), deque())
         try:
             return idle.pop(), idle
@@ -274,8 +266,8 @@ class LinearTape:
         if way == "pull":
             cells[:size] = 0.0
         largest = 0
-        for record in self.products.products[: self.used[PRODUCTS], RECORD].tolist():
+        for record in self.tables[1][: self.used[PRODUCTS], RECORD].tolist():
             last = record + SHAPE + self.aux[record + NDIM]
             m, n, k = self.aux[last - 3 : last].tolist()
             largest = max(largest, m * n, m * k, k * n)
-        return Buffers(cells, *np.empty((2, largest * len(width)), self.dtype)), idle
+        return (cells, *np.empty((2, largest * len(width)), self.dtype)), idle

@@ -267,14 +267,14 @@ def list_operand(p, k, aux, leads, listed, used):
 
 
 @kernel
-def linearize_product(slot, p, aux, leads, products, used):
+def linearize_product(slot, p, aux, leads, segments, products, listed, used):
     """A product is linear in each operand; its results have nodes of their own."""
     number, first = used[PRODUCTS], used[NODES]
-    product = products.products[number]
+    product = products[number]
     product[RECORD], product[RESULTS] = p, first
     for k in range(2):
-        product[LEFT + k] = list_operand(p, k, aux, leads, products.listed, used)
-    end_segment(products.segments, used, number)
+        product[LEFT + k] = list_operand(p, k, aux, leads, listed, used)
+    end_segment(segments, used, number)
     for i in range(aux[p + SIZE]):
         leads[slot + i]["node"], leads[slot + i]["coefficient"] = first + i, 1.0
     used[PRODUCTS], used[NODES] = number + 1, first + aux[p + SIZE]
@@ -302,14 +302,14 @@ def is_passive(op, a, b, aux, leads):
 @kernel
 def is_array_active(aux, p):
     """Whether some operand of an array instruction is active."""
+    count = 0
     for k in range(aux[p + OPERANDS]):
-        if aux[operand(aux, p, k) + ADJOINTS] != PASSIVE:
-            return True
-    return False
+        count += aux[operand(aux, p, k) + ADJOINTS] != PASSIVE
+    return count > 0
 
 
 @kernel
-def linearize_array(op, p, values, slot, aux, scratch, entries, leads, terms, products, used):
+def linearize_array(op, p, values, slot, aux, scratch, entries, leads, terms, tables, used):
     start_results(leads, slot, aux[p + SIZE])
     if not is_array_active(aux, p):
         return
@@ -318,7 +318,7 @@ def linearize_array(op, p, values, slot, aux, scratch, entries, leads, terms, pr
     elif op == REDUCE:
         linearize_reduction(values, slot, p, aux, scratch, leads, terms, used)
     elif op == GEMM:
-        linearize_product(slot, p, aux, leads, products, used)
+        linearize_product(slot, p, aux, leads, *tables, used)
     finish_results(leads, terms, used, slot, aux[p + SIZE])
 
 
@@ -337,12 +337,13 @@ def number_inputs(leads, slots, inputs):
 
 @sweep
 def linearize(digest):
-    def linearize(ops, a, b, aux, values, slot, scratch, entries, inputs, leads, terms, products, used, slots, outputs):
-        """Fill `terms`, `products` and `used`; `outputs` gets where the slots `slots` lead.
+    def linearize(columns, values, slot, scratch, entries, inputs, leads, slots, outputs, terms, tables, used):
+        """Fill `terms`, the `tables` of segments and products, and `used`; `outputs` gets where the slots `slots` lead.
 
         `inputs` are the pairs (start, stop) of the slots that get the nodes from 1 on.
         """
         digest
+        (ops, a, b, aux), (segments, products, listed) = columns, tables
         used[NODES] = number_inputs(leads, slot, inputs)
         active = used[NODES] - 1
         partials = np.empty(3, values.dtype)
@@ -356,13 +357,13 @@ def linearize(digest):
                 leads[slot]["node"], leads[slot]["coefficient"] = node, c
                 slot += 1
             elif op != GUARD:
-                linearize_array(op, p, values, slot, aux, scratch, entries, leads, terms, products, used)
+                linearize_array(op, p, values, slot, aux, scratch, entries, leads, terms, tables, used)
                 slot += aux[p + SIZE]
-        end_segment(products.segments, used, -1)
+        end_segment(segments, used, -1)
         for k in range(slots.size):
             lead = leads[slots[k]]
             outputs[k]["node"], outputs[k]["coefficient"] = lead["node"], lead["coefficient"] if lead["node"] else 0.0
-        prune(terms, products, used, aux, active, outputs)
+        prune(terms, segments, products, listed, used, aux, active, outputs)
 
     return linearize
 

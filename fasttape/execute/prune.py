@@ -8,14 +8,14 @@ from fasttape.layout import SIZE
 
 
 @kernel
-def mark(terms, products, used, outputs, needed):
+def mark(terms, segments, listed, used, outputs, needed):
     """Note which nodes lead to an output; operands of products are taken to do so."""
     for k in range(outputs.size):
         needed[outputs[k]["node"]] = 1
     for k in range(used[LISTED]):
-        needed[products.listed[k]["node"]] = 1
+        needed[listed[k]["node"]] = 1
     for s in range(used[SEGMENTS] - 1, -1, -1):
-        segment = products.segments[s]
+        segment = segments[s]
         for e in range(segment[STOP] - 1, segment[START] - 1, -1):
             if needed[segment[NODE] + e - segment[START]]:
                 needed[terms[e]["a"]] = 1
@@ -29,15 +29,15 @@ def renumber(leads, size, number):
 
 
 @kernel
-def prune(terms, products, used, aux, inputs, outputs):
+def prune(terms, segments, products, listed, used, aux, inputs, outputs):
     """Drop entries that nobody needs, in place; the inputs stay nodes 1 .. inputs."""
     number = np.zeros(used[NODES], np.uint32)  # first whether a node is needed, then its new number
-    mark(terms, products, used, outputs, number)
+    mark(terms, segments, listed, used, outputs, number)
     for node in range(inputs + 1):
         number[node] = node
     kept, following = 0, inputs + 1
     for s in range(used[SEGMENTS]):
-        segment = products.segments[s]
+        segment = segments[s]
         start, stop, node = segment[START], segment[STOP], segment[NODE]
         segment[START], segment[NODE] = kept, following
         for e in range(start, stop):
@@ -49,12 +49,12 @@ def prune(terms, products, used, aux, inputs, outputs):
                 kept, following = kept + 1, following + 1
         segment[STOP] = kept
         if segment[PRODUCT] >= 0:
-            product = products.products[segment[PRODUCT]]
+            product = products[segment[PRODUCT]]
             size, first = aux[product[RECORD] + SIZE], product[RESULTS]
             product[RESULTS] = following
             for i in range(size):
                 number[first + i] = following + i
             following += size
     renumber(outputs, outputs.size, number)
-    renumber(products.listed, used[LISTED], number)
+    renumber(listed, used[LISTED], number)
     used[ENTRIES], used[NODES] = kept, following

@@ -1,7 +1,6 @@
 """The format of linear tapes: entries, and the matrix products between them."""
 
 import functools
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,14 +17,8 @@ def term_type(dtype) -> np.dtype:
     return np.dtype([("a", np.uint32), ("b", np.uint32), ("da", dtype), ("db", dtype)], align=True)
 
 
-class Products(NamedTuple):
-    """The entries between two products are a segment; there is one more segment than products."""
-
-    segments: np.ndarray  # (segments, 4) int64: START, STOP, NODE, PRODUCT
-    products: np.ndarray  # (products, 4) int64: RECORD, RESULTS, LEFT, RIGHT
-    listed: np.ndarray  # where the elements of the operands of products lead
-
-
+# The entries between two products are a segment, and there is one more segment than products. `segments` and `products`
+# are tables of int64 with these columns; `listed` says where the elements of the operands of products lead.
 START, STOP, NODE, PRODUCT = range(4)  # of a segment: its entries, the node of the first, the product behind or -1
 RECORD, RESULTS, LEFT, RIGHT = range(4)  # of a product: place in aux, first node, places in `listed` or -1
 ENTRIES, NODES, SEGMENTS, PRODUCTS, LISTED = range(5)  # what is counted in `used`
