@@ -1,10 +1,14 @@
 """The operands of recorded instructions as traced values again, with their geometry."""
 
+import bisect
+import itertools
+
 import numpy as np
 
 from fasttape import ops
 from fasttape.layout import CODE, FIRST, LIST, NDIM, OPERANDS, PARAM, REGULAR, SHAPE, SIZE, STRIDES
 from fasttape.recorders.array import Root, TracedArray
+from fasttape.recorders.builder import MOST_SLOTS
 from fasttape.recorders.scalar import traced
 
 ITEM = np.dtype(np.uint32).itemsize
@@ -63,9 +67,22 @@ def gathered(builder, slots):
     if np.ndim(slots) == 0:
         return traced(builder, int(slots))
     flat = slots.reshape(-1)
-    if flat.size and int(flat[-1]) - int(flat[0]) == flat.size - 1 and (np.diff(flat.astype(np.int64)) == 1).all():
-        return TracedArray.run(builder, int(flat[0]), slots.shape)
+    low, high = (int(flat[0]), int(flat[-1])) if flat.size else (0, 0)
+    follows = high - low == flat.size - 1 and bool((np.diff(flat.astype(np.int64)) == 1).all())
+    if follows and stay_together(builder, low, high):
+        return TracedArray.run(builder, low, slots.shape)
     return TracedArray.listed(builder, slots)
+
+
+def stay_together(builder, low, high) -> bool:
+    """Whether the slots low .. high follow one another when constants have moved in front of the results."""
+    if low <= builder.size < high:
+        return False
+    k = bisect.bisect_right(builder.runs, (low, MOST_SLOTS)) - 1
+    constants = 0
+    for start, stop in itertools.takewhile(lambda run: run[0] <= high, builder.runs[max(k, 0) :]):
+        constants += max(0, min(stop, high + 1) - max(start, low))
+    return constants in (0, high + 1 - low)
 
 
 def slots_of(x):
