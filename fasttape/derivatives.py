@@ -9,7 +9,7 @@ import numpy as np
 from fasttape import binding, trees
 from fasttape.errors import ArgumentError, OutputError
 from fasttape.recording import Output, Recording, outputs_of
-from fasttape.transform.programs import gradient_program
+from fasttape.transform.programs import gradient_program, tangent_program
 
 
 def jacobian(evaluator, values, mode=None):
@@ -85,6 +85,21 @@ def gradient_recording(recording: Recording, *, with_value: bool) -> Recording:
     gradient = binding.like_differentiated(signature, places)
     order, structure = trees.flatten((0, gradient) if with_value else gradient)
     return recording._replace(program=program, outputs=tuple(outputs[k] for k in order), structure=structure)
+
+
+def tangent_recording(recording: Recording) -> Recording:
+    """The recording of a function of the arguments and tangents of the differentiated ones: tangents of the outputs."""
+    signature, at = recording.signature, recording.signature.size + 1
+    positions = sorted(signature.argnums)
+    leaves = list(signature.leaves)
+    for leaf in signature.leaves:
+        if leaf.argument in signature.argnums:
+            argument = len(signature.structures) + positions.index(leaf.argument)
+            leaves.append(leaf._replace(start=at, stop=(at := at + leaf.stop - leaf.start), argument=argument))
+    of_tangents = {name: getattr(signature, name) for name in ("structures", "counts")}
+    doubled = {name: x + tuple(x[n] for n in positions) for name, x in of_tangents.items()}
+    program = tangent_program(recording.program)
+    return recording._replace(program=program, signature=signature._replace(leaves=tuple(leaves), **doubled))
 
 
 class LinearMap(NamedTuple):

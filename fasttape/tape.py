@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fasttape import binding, direct, show
-from fasttape.derivatives import Linearization, LinearMap, gradient_recording, jacobian
+from fasttape.derivatives import Linearization, LinearMap, gradient_recording, jacobian, tangent_recording
+from fasttape.errors import ArgumentError, ReplayError
 from fasttape.evaluation import Evaluator
 from fasttape.execute.interpreter import Workspace
 from fasttape.program import Program
@@ -129,7 +130,14 @@ class Tape:
         >>> ft.record(lambda x: x * x * x, 1.0).hvp((2.0,), (1.0,))
         12.0
         """
-        return self._slope.jvp(primals, tangents)[1]
+        signature = self._recording.signature
+        if len(tangents) != len(signature.structures) or len(signature.argnums) < len(tangents):
+            binding.match_tangents(signature, tangents)
+        try:
+            return self._product._value(*primals, *(tangents[n] for n in sorted(signature.argnums)))
+        except (ReplayError, ArgumentError):
+            binding.match_tangents(signature, tangents)  # says what is wrong if it is they
+            raise
 
     def hessian(self, *args: Any) -> Any:
         """The matrix of second derivatives, as `fasttape.hessian` returns it.
@@ -162,6 +170,12 @@ class Tape:
         """The tape that returns the gradient alone."""
         scalar_output(self._recording, "the second derivative")
         recording = gradient_recording(self._recording, with_value=False)
+        return Tape(recording._replace(program=optimize(recording.program)))
+
+    @functools.cached_property
+    def _product(self) -> "Tape":
+        """The tape that returns the derivative of the gradient, of the arguments and tangents."""
+        recording = tangent_recording(self._slope._recording)
         return Tape(recording._replace(program=optimize(recording.program)))
 
     @functools.cached_property

@@ -3,6 +3,8 @@
 import numpy as np
 
 from fasttape.layout import (
+    A_IS_SLOT,
+    B_IS_SLOT,
     CONST,
     FIRST,
     FIRST_STRUCTURAL,
@@ -20,11 +22,15 @@ from fasttape.program import Program
 from fasttape.recorders.builder import Builder
 from fasttape.recorders.freeze import freeze
 from fasttape.transform.adjoint import Stretch, adjoint
+from fasttape.transform.tangent import tangent
 
 
-def thaw(program: Program) -> Builder:
-    """A recording in progress that has recorded a program; slots keep their numbers."""
-    builder = Builder(program.dtype, program.inputs, None)
+def thaw(program: Program, more: int = 0) -> Builder:
+    """A recording in progress that has recorded a program; slots keep their numbers.
+
+    With `more` inputs, which stand behind those of the program, all slots that follow move by as many.
+    """
+    builder = Builder(program.dtype, program.inputs + more, None)
     if program.constants.size:
         first = builder.emit(CONST, builder.side((2, program.constants.size)), size=program.constants.size)
         builder.keep(first, program.constants, program.constants.size)
@@ -38,7 +44,13 @@ def thaw(program: Program) -> Builder:
         builder.references += references(builder.aux, place)
     builder.guards = [(builder.n + int(i), int(site)) for i, site in program.guards]
     builder.known_sites = program.sites
-    builder.extend(program.ops, a, b, program.slots)
+    if more:
+        for start, stop in builder.references:
+            part = builder.aux[start:stop]
+            part[part > program.inputs] += more
+        a[A_IS_SLOT[program.ops] & (a > program.inputs)] += more
+        b[B_IS_SLOT[program.ops] & (b > program.inputs)] += more
+    builder.extend(program.ops, a, b, program.slots + more)
     return builder
 
 
@@ -69,5 +81,21 @@ def gradient_program(program: Program) -> Program:
     try:
         gradient = adjoint(stretch, input_slots(program), program.outputs, seeds, program.ops.size)
         return freeze(builder, np.concatenate([program.outputs, gradient]), program.differentiated)
+    finally:
+        builder.close()
+
+
+def tangent_program(program: Program) -> Program:
+    """The program that computes the tangents of the outputs; those of the differentiated inputs are inputs as well."""
+    inputs = input_slots(program)
+    builder = thaw(program, inputs.size)
+    first = program.first_result + inputs.size
+    stretch = Stretch(builder, 1 if program.constants.size else 0, first)
+    outputs = program.outputs.astype(np.int64)
+    outputs[outputs > program.inputs] += inputs.size
+    directions = np.arange(inputs.size, dtype=np.uint32) + np.uint32(1 + program.inputs)
+    try:
+        tangents = tangent(stretch, inputs, directions, outputs, program.ops.size)
+        return freeze(builder, tangents, program.differentiated)
     finally:
         builder.close()
