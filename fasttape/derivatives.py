@@ -9,6 +9,7 @@ import numpy as np
 from fasttape import binding, trees
 from fasttape.errors import ArgumentError, OutputError
 from fasttape.recording import Output, Recording, outputs_of
+from fasttape.transform import nested
 from fasttape.transform.programs import gradient_program, tangent_program
 
 
@@ -117,6 +118,18 @@ class LinearMap(NamedTuple):
         return self.one(*directions)
 
 
+def recorded(call: nested.Inner) -> tuple[LinearMap, LinearMap]:
+    """The pullback and the pushforward of a call on the tape around it."""
+
+    def pull_many(cotangents):
+        return call.stacked(call.pullback, (cotangents,), stacked(cotangents))
+
+    def push_many(*tangents):
+        return call.stacked(call.pushforward, tangents, stacked(tangents))
+
+    return LinearMap(call.pullback, pull_many), LinearMap(call.pushforward, push_many)
+
+
 class Linearization:
     """The derivative at one point, kept: as many pullbacks and pushforwards as one likes, of any thread."""
 
@@ -135,7 +148,7 @@ class Linearization:
 
     def pull_many(self, cotangents):
         """The same for several, along a leading axis."""
-        count = stacked(trees.flatten(cotangents)[0])
+        count = stacked(cotangents)
         seeds = self.cotangents(cotangents, count, (count,))
         return like_inputs(self.recording, self.linear.pull(seeds), (count,))
 
@@ -146,7 +159,7 @@ class Linearization:
 
     def push_many(self, *tangents):
         """The same for several, along a leading axis."""
-        count = stacked(trees.flatten(tangents)[0])
+        count = stacked(tangents)
         made = self.linear.push(self.tangents(tangents, count, (count,)))
         return outputs_of(self.recording, np.ascontiguousarray(made.T), tangent=True, before=(count,))
 
@@ -174,8 +187,9 @@ class Linearization:
         return np.concatenate([np.empty((count, 0)), *chosen], axis=1, dtype=signature.dtype)
 
 
-def stacked(leaves) -> int:
-    """How many directions are stacked along the leading axis of some leaves."""
+def stacked(directions) -> int:
+    """How many directions are stacked along the leading axis of every leaf of a tree."""
+    leaves, _ = trees.flatten(directions)
     counts = {np.shape(x)[:1] for x in leaves}
     if len(counts) != 1 or () in counts:
         shapes = ", ".join(str(np.shape(x)) for x in leaves)

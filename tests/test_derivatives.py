@@ -237,6 +237,21 @@ def test_adjoints_that_are_constants_between_those_that_are_not():
     np.testing.assert_allclose(ft.jvp(ft.grad(f), (x,), (np.ones(2),))[1], ft.hessian(f)(x).sum(axis=1), rtol=1e-13)
 
 
+@pytest.mark.parametrize("x", [(2.0, 3.0, 5.0, 7.0), (0.0, 3.0, 5.0, 7.0), (0.0, 3.0, 0.0, 7.0), (0.0, 0.0, 0.0, 7.0)])
+def test_second_and_third_derivatives_of_products_with_zeros(x):
+    x, n = np.array(x), 4
+    without = lambda *places: np.prod([x[k] for k in range(n) if k not in places])  # noqa: E731
+    expected = [[0.0 if i == j else without(i, j) for j in range(n)] for i in range(n)]
+    np.testing.assert_array_equal(ft.hessian(np.prod)(x), expected)
+    np.testing.assert_array_equal(ft.record(np.prod, x).hessian(x), expected)
+    columns = ft.hessian(lambda y: np.sum(np.prod(y, axis=0)))(np.column_stack([x, x]))
+    for k in range(2):
+        np.testing.assert_array_equal(columns[:, k, :, k], expected)
+    third = ft.jacfwd(ft.hessian(np.prod))(x)
+    for i, j, k in np.ndindex(n, n, n):
+        assert third[i, j, k] == (without(i, j, k) if len({i, j, k}) == 3 else 0.0)
+
+
 # Nesting
 
 
