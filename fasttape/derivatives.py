@@ -172,15 +172,15 @@ class Linearization:
         seeds = np.empty((count, recording.program.outputs.size), recording.program.dtype)
         for out, x in zip(recording.outputs, leaves, strict=True):
             binding.check_direction("a cotangent", "output", x, before + shape_of(out), seeds.dtype)
-            seeds[:, out.start : out.stop] = np.reshape(x, (count, -1))[:, : out.stop - out.start]
+            seeds[:, out.start : out.stop] = 0.0 if is_constant(out) else np.reshape(x, (count, out.stop - out.start))
         return seeds
 
-    def tangents(self, trees_, count, before) -> np.ndarray:
+    def tangents(self, directions, count, before) -> np.ndarray:
         """Rows of tangents of the differentiated inputs."""
         signature = self.recording.signature
-        leaves = binding.match_tangents(signature, trees_, before)
+        leaves = binding.match_tangents(signature, directions, before)
         chosen = [
-            np.reshape(x, (count, -1))
+            np.reshape(x, (count, leaf.stop - leaf.start))
             for leaf, x in zip(signature.leaves, leaves, strict=True)
             if leaf.argument in signature.argnums
         ]
