@@ -1,5 +1,7 @@
 """Jacobians of recordings as trees of arrays, and pullbacks and pushforwards that keep the derivative at one point."""
 
+import functools
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,7 +12,7 @@ from fasttape import binding, trees
 from fasttape.errors import ArgumentError, OutputError
 from fasttape.recording import Output, Recording, outputs_of
 from fasttape.transform import nested
-from fasttape.transform.programs import gradient_program, tangent_program
+from fasttape.transform.programs import gradient_program, jacobian_program, sparsity, tangent_program
 
 
 def jacobian(evaluator, values, mode=None):
@@ -50,18 +52,27 @@ def assemble(recording: Recording, matrix):
         zeros = np.zeros((max(map(math.prod, shapes)), matrix.shape[1]), matrix.dtype)
         pairs = zip(recording.outputs, map(math.prod, shapes), strict=True)
         matrix = np.concatenate([zeros[:n] if is_constant(out) else matrix[out.start : out.stop] for out, n in pairs])
-    return trees.blocks(matrix, shapes, recording.structure, lambda part, shape: like_inputs(recording, part, shape))
+    return trees.blocks(matrix, shapes, recording.structure, functools.partial(cut_inputs, recording.signature))
 
 
-def like_inputs(recording: Recording, numbers, before=()):
+def differentiated(signature) -> list[binding.Leaf]:
+    """The leaves of the arguments that are differentiated."""
+    return [leaf for leaf in signature.leaves if leaf.argument in signature.argnums]
+
+
+def like_inputs(signature, values):
+    """Trees like the differentiated arguments, of one value for each of their leaves."""
+    values = iter(values)
+    leaves = [next(values) if leaf.argument in signature.argnums else None for leaf in signature.leaves]
+    return binding.like_differentiated(signature, leaves)
+
+
+def cut_inputs(signature, numbers, before=()):
     """Numbers for the differentiated inputs, along the last axis, as trees; `before` is the shape in front."""
-    signature = recording.signature
-    chosen = [leaf for leaf in signature.leaves if leaf.argument in signature.argnums]
-    parts = trees.cut(numbers, [leaf.stop - leaf.start for leaf in chosen])
-    made = (result(leaf, part.reshape(before + leaf.shape)) for leaf, part in zip(chosen, parts, strict=True))
-    return binding.like_differentiated(
-        signature, [next(made) if leaf.argument in signature.argnums else None for leaf in signature.leaves]
-    )
+    leaves = differentiated(signature)
+    parts = trees.cut(numbers, [leaf.stop - leaf.start for leaf in leaves])
+    made = (result(leaf, part.reshape(before + leaf.shape)) for leaf, part in zip(leaves, parts, strict=True))
+    return like_inputs(signature, made)
 
 
 def result(leaf, x):
@@ -74,16 +85,15 @@ def result(leaf, x):
 def gradient_recording(recording: Recording, *, with_value: bool) -> Recording:
     """The recording that returns the gradient, or (value, gradient), where a recording returns one value."""
     signature, program = recording.signature, gradient_program(recording.program)
-    outputs, places = list(recording.outputs) if with_value else [], [None] * len(signature.leaves)
+    outputs = list(recording.outputs) if with_value else []
+    places = itertools.count(len(outputs))
     at = size = recording.program.outputs.size
     if not with_value:
         program, at = program._replace(outputs=program.outputs[size:]), 0
-    for k, leaf in enumerate(signature.leaves):
-        if leaf.argument in signature.argnums:
-            shape = None if leaf.kind == binding.SCALAR else leaf.shape
-            places[k] = len(outputs)
-            outputs.append(Output(at, at := at + leaf.stop - leaf.start, shape, False, None))
-    gradient = binding.like_differentiated(signature, places)
+    for leaf in differentiated(signature):
+        shape = None if leaf.kind == binding.SCALAR else leaf.shape
+        outputs.append(Output(at, at := at + leaf.stop - leaf.start, shape, False, None))
+    gradient = like_inputs(signature, places)
     order, structure = trees.flatten((0, gradient) if with_value else gradient)
     return recording._replace(program=program, outputs=tuple(outputs[k] for k in order), structure=structure)
 
@@ -101,6 +111,41 @@ def tangent_recording(recording: Recording) -> Recording:
     doubled = {name: x + tuple(x[n] for n in positions) for name, x in of_tangents.items()}
     program = tangent_program(recording.program)
     return recording._replace(program=program, signature=signature._replace(leaves=tuple(leaves), **doubled))
+
+
+FEW = 4  # colors; with more a linear tape takes less time
+MOST_INSTRUCTIONS = 1 << 11  # that are worth recording several times
+MOST_NUMBERS = 1 << 20  # in a Jacobian
+
+
+def jacobian_recording(recording: Recording) -> Recording | None:
+    """The recording that returns the Jacobian, where that is so sparse that a few tangents make all of it; or None."""
+    signature, program = recording.signature, recording.program
+    inputs = differentiated(signature)
+    columns = sum(leaf.stop - leaf.start for leaf in inputs)
+    same_type = all(leaf.dtype == (float if leaf.kind == binding.SCALAR else program.dtype) for leaf in inputs)
+    small = program.ops.size <= MOST_INSTRUCTIONS and program.outputs.size * columns <= MOST_NUMBERS
+    if not (small and same_type) or any(map(is_constant, recording.outputs)):
+        return None
+    sparse = sparsity(program)
+    if sparse is None or sparse.count > FEW or sparse.count == columns:
+        return None
+    numbers = np.arange(program.outputs.size * columns).reshape(-1, columns)
+    outputs, order, at = [], [], 0
+    for out in recording.outputs:
+        rows = numbers[out.start : out.stop]
+        for leaf, block in zip(inputs, trees.cut(rows, [leaf.stop - leaf.start for leaf in inputs]), strict=True):
+            shape = None if out.shape is None and leaf.kind == binding.SCALAR else (out.shape or ()) + leaf.shape
+            outputs.append(Output(at, at := at + block.size, shape, False, None))
+            order.append(block.reshape(-1))
+    places = itertools.count()
+    blocks = [like_inputs(signature, places) for _ in recording.outputs]
+    kept, structure = trees.flatten(trees.unflatten(recording.structure, blocks))
+    return recording._replace(
+        program=jacobian_program(program, sparse, np.concatenate(order)),
+        outputs=tuple(outputs[k] for k in kept),
+        structure=structure,
+    )
 
 
 class LinearMap(NamedTuple):
@@ -144,13 +189,13 @@ class Linearization:
     def pull(self, cotangent):
         """The cotangents of the arguments, for one of the output."""
         seeds = self.cotangents(cotangent, 1, ())
-        return like_inputs(self.recording, self.linear.pull(seeds)[0])
+        return cut_inputs(self.recording.signature, self.linear.pull(seeds)[0])
 
     def pull_many(self, cotangents):
         """The same for several, along a leading axis."""
         count = stacked(cotangents)
         seeds = self.cotangents(cotangents, count, (count,))
-        return like_inputs(self.recording, self.linear.pull(seeds), (count,))
+        return cut_inputs(self.recording.signature, self.linear.pull(seeds), (count,))
 
     def push(self, *tangents):
         """The tangent of the output, for those of the arguments."""

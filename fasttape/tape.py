@@ -5,7 +5,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fasttape import binding, direct, show
-from fasttape.derivatives import Linearization, LinearMap, gradient_recording, jacobian, tangent_recording
+from fasttape.derivatives import (
+    Linearization,
+    LinearMap,
+    gradient_recording,
+    jacobian,
+    jacobian_recording,
+    tangent_recording,
+)
 from fasttape.errors import ArgumentError, ReplayError
 from fasttape.evaluation import Evaluator
 from fasttape.execute.interpreter import Workspace
@@ -111,7 +118,7 @@ class Tape:
         array([[2., 0.],
                [0., 4.]])
         """
-        return jacobian(self._whole, self._leaves(args))
+        return jacobian(self._whole, self._leaves(args)) if self._sparse is None else self._sparse._value(*args)
 
     def gradient_tape(self) -> "Tape":
         """The tape that returns (value, gradient), for a scalar function; it can be differentiated in turn.
@@ -146,7 +153,7 @@ class Tape:
         >>> ft.record(lambda x: x * x * x, 1.0).hessian(2.0)
         12.0
         """
-        return jacobian(self._slope._whole, self._leaves(args), "fwd")
+        return self._slope.jacobian(*args)
 
     def optimize(self) -> "Tape":
         """The same computation with fewer instructions, to the same bits; gradients may round differently.
@@ -164,6 +171,12 @@ class Tape:
     @functools.cached_property
     def _whole(self) -> Evaluator:
         return Evaluator(self._recording, whole=True)
+
+    @functools.cached_property
+    def _sparse(self) -> "Tape | None":
+        """The tape that returns the Jacobian, where few tangents make all of it."""
+        recording = jacobian_recording(self._recording)
+        return None if recording is None else Tape(recording._replace(program=optimize(recording.program)))
 
     @functools.cached_property
     def _slope(self) -> "Tape":

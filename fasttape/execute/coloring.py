@@ -21,28 +21,32 @@ def lowest(word):
     return np.int64(population((word & (~word + ONE)) - ONE))
 
 
-@kernel
-def find_patterns(terms, segments, used, inputs, patterns):
-    """Fill the row of each node with the bits of the inputs that it depends on, for a tape without products."""
-    words = patterns.shape[1]
-    for node in range(inputs + 1):
-        for word in range(words):
-            patterns[node, word] = np.uint64(0)
-        if node:
-            patterns[node, (node - 1) // BITS] = ONE << np.uint64((node - 1) % BITS)
-    for s in range(used[SEGMENTS]):
-        start, node = segments[s, START], segments[s, NODE]
-        for e in range(start, segments[s, STOP]):
-            a, b = terms[e]["a"], terms[e]["b"]
+@sweep
+def find_patterns(digest):
+    def find_patterns(terms, segments, used, inputs, patterns):
+        """Fill the row of each node with the bits of the inputs that it depends on, for a tape without products."""
+        digest
+        words = patterns.shape[1]
+        for node in range(inputs + 1):
             for word in range(words):
-                patterns[node + e - start, word] = patterns[a, word] | patterns[b, word]
+                patterns[node, word] = np.uint64(0)
+            if node:
+                patterns[node, (node - 1) // BITS] = ONE << np.uint64((node - 1) % BITS)
+        for s in range(used[SEGMENTS]):
+            start, node = segments[s, START], segments[s, NODE]
+            for e in range(start, segments[s, STOP]):
+                a, b = terms[e]["a"], terms[e]["b"]
+                for word in range(words):
+                    patterns[node + e - start, word] = patterns[a, word] | patterns[b, word]
+
+    return find_patterns
 
 
 @kernel
-def count_rows(patterns, outputs, counts):
+def count_rows(patterns, rows, counts):
     """Count the rows of each column in `counts[column + 1]`; return whether no row has more than COLORS columns."""
-    for k in range(outputs.size):
-        row, total = outputs[k]["node"], 0
+    for k in range(rows.size):
+        row, total = rows[k], 0
         for word in range(patterns.shape[1]):
             bits = patterns[row, word]
             total += np.int64(population(bits))
@@ -55,42 +59,41 @@ def count_rows(patterns, outputs, counts):
 
 
 @kernel
-def list_rows(patterns, outputs, at, rows):
+def list_rows(patterns, rows, at, listed):
     """List the rows of each column, from its place in `at` on, which moves behind them."""
-    for k in range(outputs.size):
-        row = outputs[k]["node"]
+    for k in range(rows.size):
+        row = rows[k]
         for word in range(patterns.shape[1]):
             bits = patterns[row, word]
             while bits:
                 column = word * BITS + lowest(bits)
-                rows[at[column]] = k
+                listed[at[column]] = k
                 at[column] += 1
                 bits &= bits - ONE
 
 
 @sweep
 def coloring(digest):
-    def coloring(terms, segments, used, outputs, patterns, colors):
-        """Fill `patterns` and the color of each input; return the number of colors, 0 if there are too many."""
+    def coloring(patterns, rows, colors):
+        """Fill in the color of each column for some rows of `patterns`; return their number, 0 if they are too many."""
         digest
-        find_patterns(terms, segments, used, colors.size, patterns)
         starts = np.zeros(colors.size + 1, np.int64)
-        if not count_rows(patterns, outputs, starts):
+        if not count_rows(patterns, rows, starts):
             return 0
         for column in range(colors.size):
             starts[column + 1] += starts[column]
-        rows = np.empty(starts[colors.size], np.int64)
-        list_rows(patterns, outputs, starts[:-1].copy(), rows)
-        taken, count = np.zeros(outputs.size, np.uint64), 0
+        listed = np.empty(starts[colors.size], np.int64)
+        list_rows(patterns, rows, starts[:-1].copy(), listed)
+        taken, count = np.zeros(rows.size, np.uint64), 0
         for column in range(colors.size):
             forbidden = np.uint64(0)
             for k in range(starts[column], starts[column + 1]):
-                forbidden |= taken[rows[k]]
+                forbidden |= taken[listed[k]]
             if forbidden == ~np.uint64(0):
                 return 0
             color = lowest(~forbidden)
             for k in range(starts[column], starts[column + 1]):
-                taken[rows[k]] |= ONE << np.uint64(color)
+                taken[listed[k]] |= ONE << np.uint64(color)
             colors[column], count = color, max(count, color + 1)
         return count
 

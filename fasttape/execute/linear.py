@@ -11,7 +11,7 @@ import numpy as np
 
 from fasttape.compiler.jit import kernel, quiet, sweep
 from fasttape.compiler.lanes import clear, pull, push
-from fasttape.execute.coloring import coloring, seed_colors, spread_colors
+from fasttape.execute.coloring import coloring, find_patterns, seed_colors, spread_colors
 from fasttape.execute.interpreter import LINE, POOL, Workspace
 from fasttape.execute.linear_products import pull_product, push_product, times
 from fasttape.execute.linearize import linearize
@@ -204,7 +204,8 @@ class LinearTape:
         if self.inputs <= self.lanes or self.used[PRODUCTS] or self.used[NODES] * words > MOST_WORDS:
             return None
         found = np.empty((self.used[NODES], words), np.uint64), np.empty(self.inputs, np.int64)
-        count = coloring.now(self.terms, self.tables[0], self.used, self.outputs, *found)
+        find_patterns.now(self.terms, self.tables[0], self.used, self.inputs, found[0])
+        count = coloring.now(found[0], self.outputs["node"].copy(), found[1])
         return (count, found) if 0 < count < self.inputs else None
 
     @quiet

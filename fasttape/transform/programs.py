@@ -1,13 +1,19 @@
 """Programs to programs: a frozen program is opened again, a transform appends to it, and it is frozen anew."""
 
+from typing import NamedTuple
+
 import numpy as np
 
+from fasttape.decode import instructions, result_slots
+from fasttape.execute.coloring import coloring
+from fasttape.execute.renumber import BITS
 from fasttape.layout import (
     A_IS_SLOT,
     B_IS_SLOT,
     CONST,
     FIRST,
     FIRST_STRUCTURAL,
+    GEMM,
     GUARD,
     LENGTH,
     LIST,
@@ -23,6 +29,8 @@ from fasttape.recorders.builder import Builder
 from fasttape.recorders.freeze import freeze
 from fasttape.transform.adjoint import Stretch, adjoint
 from fasttape.transform.tangent import tangent
+
+MOST_WORDS = 1 << 22  # of patterns
 
 
 def thaw(program: Program, more: int = 0) -> Builder:
@@ -97,5 +105,51 @@ def tangent_program(program: Program) -> Program:
     try:
         tangents = tangent(stretch, inputs, directions, outputs, program.ops.size)
         return freeze(builder, tangents, program.differentiated)
+    finally:
+        builder.close()
+
+
+class Sparse(NamedTuple):
+    """Which outputs of a program depend on which of its differentiated inputs, and colors of the latter."""
+
+    depends: np.ndarray  # (outputs, inputs) of bool
+    colors: np.ndarray
+    count: int
+
+
+def sparsity(program: Program) -> Sparse | None:
+    """The sparsity of the Jacobian as the instructions have it, at every point; None where it is hard to find."""
+    inputs = input_slots(program)
+    words = -(-inputs.size // BITS)
+    if max(program.slots, program.aux.size) * words > MOST_WORDS or (program.ops == GEMM).any():
+        return None
+    bits = np.zeros((program.slots, words), np.uint64)
+    columns = np.arange(inputs.size)
+    bits[inputs, columns // BITS] = np.uint64(1) << (columns % BITS).astype(np.uint64)
+    for x in instructions(program):
+        if x.opcode != GUARD:
+            results = result_slots(program, x)
+            for operand in x.operands:
+                np.bitwise_or.at(bits, results, bits[operand])
+    colors = np.empty(inputs.size, np.int64)
+    count = coloring.now(bits, program.outputs, colors)
+    rows = bits[program.outputs].view(np.uint8)
+    depends = np.unpackbits(rows, axis=1, count=inputs.size, bitorder="little").astype(bool)
+    return Sparse(depends, colors, count) if count else None
+
+
+def jacobian_program(program: Program, sparse: Sparse, order: np.ndarray) -> Program:
+    """The program that computes the Jacobian, its numbers in some order; the tangents of a color go together."""
+    builder = thaw(program)
+    stretch = Stretch(builder, 1 if program.constants.size else 0, program.first_result)
+    inputs, one = input_slots(program), builder.constant(1.0)
+    slots = np.zeros(sparse.depends.shape, np.uint32)
+    try:
+        for color in range(sparse.count):
+            chosen = sparse.colors == color
+            directions = np.full(np.count_nonzero(chosen), one, np.uint32)
+            tangents = tangent(stretch, inputs[chosen], directions, program.outputs, program.ops.size)
+            slots[:, chosen] = np.where(sparse.depends[:, chosen], tangents[:, None], 0)
+        return freeze(builder, slots.reshape(-1)[order], program.differentiated)
     finally:
         builder.close()
