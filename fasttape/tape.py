@@ -176,7 +176,7 @@ class Tape:
     def _sparse(self) -> "Tape | None":
         """The tape that returns the Jacobian, where few tangents make all of it."""
         recording = jacobian_recording(self._recording)
-        return None if recording is None else Tape(recording._replace(program=optimize(recording.program)))
+        return None if recording is None else Tape(recording)
 
     @functools.cached_property
     def _slope(self) -> "Tape":

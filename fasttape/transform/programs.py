@@ -143,12 +143,12 @@ def jacobian_program(program: Program, sparse: Sparse, order: np.ndarray) -> Pro
     builder = thaw(program)
     stretch = Stretch(builder, 1 if program.constants.size else 0, program.first_result)
     inputs, one = input_slots(program), builder.constant(1.0)
-    slots = np.zeros(sparse.depends.shape, np.uint32)
+    slots, partials = np.zeros(sparse.depends.shape, np.uint32), {}
     try:
         for color in range(sparse.count):
             chosen = sparse.colors == color
             directions = np.full(np.count_nonzero(chosen), one, np.uint32)
-            tangents = tangent(stretch, inputs[chosen], directions, program.outputs, program.ops.size)
+            tangents = tangent(stretch, inputs[chosen], directions, program.outputs, program.ops.size, partials)
             slots[:, chosen] = np.where(sparse.depends[:, chosen], tangents[:, None], 0)
         return freeze(builder, slots.reshape(-1)[order], program.differentiated)
     finally:
