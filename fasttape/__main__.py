@@ -59,6 +59,10 @@ def warmup() -> int:
     ft.grad(lambda a: np.sum(np.tanh(a @ point) ** 2))(weights)
     ft.jvp(lambda a: np.sum(np.tanh(a @ point) ** 2), (weights,), (weights,))
     ft.compile(lambda x: x * x)(3.0)
+    ft.jacrev(lambda a: np.tanh(a @ a))(weights)
+    ft.jacfwd(lambda x: x * x[:1])(np.ones(9))
+    ft.vjp(lambda x: x * x, 3.0)[1](1.0)
+    ft.linearize(lambda x: x * x, 3.0)[1](1.0)
     print(f"The sweeps are compiled and cached ({time.perf_counter() - start:.1f} s).")
     return 0
 

@@ -40,6 +40,11 @@ def total(parts):
     return found
 
 
+def spread_over(x, shape):
+    """x broadcast to a shape that it may have already."""
+    return x if x.shape == shape else np.broadcast_to(x, shape)
+
+
 class Along:
     """Finds the tangent of an instruction's results from those of its operands."""
 
@@ -73,7 +78,7 @@ class Along:
         strides = x.geometry.strides
         repeated = [n > 1 and strides[d] == 0 for d, n in enumerate(x.shape)]
         slots = self.tangents[x.slots[tuple(slice(1) if again else slice(None) for again in repeated)]]
-        return np.broadcast_to(gathered(self.builder, slots), x.shape) if slots.any() else None
+        return spread_over(gathered(self.builder, slots), x.shape) if slots.any() else None
 
     def elementwise(self, record, slot):
         operands = [record.operand(k) for k in range(record.count)]
@@ -84,7 +89,7 @@ class Along:
         r = TracedArray.run(self.builder, slot, record.shape)
         partials = self.partials(slot, lambda: partials_of(record.row)(*operands, *parameter, r))
         made = total(times(t, d) for t, d in zip(found, partials, strict=False) if t is not None)
-        return None if made is None else np.broadcast_to(made, record.shape)
+        return None if made is None else spread_over(made, record.shape)
 
     def reduction(self, record, slot):
         leading = bool(record.parameter)
