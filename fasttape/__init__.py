@@ -13,10 +13,13 @@ from fasttape.api import (
     value_and_grad,
     vjp,
 )
+from fasttape.rules import custom_jvp, custom_vjp
 from fasttape.tape import Tape, record
 
 __all__ = [
     "Tape",
+    "custom_jvp",
+    "custom_vjp",
     "elementwise_grad",
     "grad",
     "hessian",

@@ -21,7 +21,7 @@ def jacobian(evaluator, values, mode=None):
     columns = sum(stop - start for start, stop in starts)
     rows = evaluator.program.outputs.size
     forward = mode == "fwd" if mode else columns <= rows
-    matrix = evaluator.run(values, forward_matrix(evaluator) if forward else reverse_matrix(evaluator))
+    matrix = evaluator.run(values, (forward_matrix if forward else reverse_matrix)(evaluator), keep=not forward)
     return assemble(evaluator.recording, matrix)
 
 
@@ -98,7 +98,7 @@ class Linearization:
     def __init__(self, recording, values):
         self.evaluator = Evaluator(recording, whole=True)
         self.lock = threading.Lock()
-        self.value = self.evaluator.run(values, self.evaluator.outputs)
+        self.value = self.evaluator.run(values, self.evaluator.outputs, keep=True)
         (self.workspace,) = self.evaluator.idle
 
     def pullback(self, cotangent):

@@ -23,15 +23,15 @@ class Evaluator:
         self.plan = Plan(self.program) if whole else plan_for(self.program, segments)
         self.idle: deque[Workspace] = deque()
 
-    def run(self, values, use):
-        """Run forward at some leaves and `use` the workspace."""
+    def run(self, values, use, *, keep=False):
+        """Run forward at some leaves and `use` the workspace; `keep` what a reverse sweep wants of calls."""
         try:
             workspace = self.idle.pop()
         except IndexError:
             workspace = Workspace(self.plan, self.program)
         placed = workspace.place(values)
         binding.fill(self.signature, values, workspace.inputs, placed)
-        stopped = workspace.forward()
+        stopped = workspace.forward(keep=keep)
         if stopped < self.program.ops.size:
             self.idle.append(workspace)
             raise self.guard_error(stopped)

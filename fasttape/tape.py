@@ -67,7 +67,7 @@ class Tape:
         (12.0, (4.0, 3.0))
         """
         scalar_output(self._recording, "value_and_grad")
-        value, gradient = self._evaluator.run(self._leaves(args), self._evaluator.value_and_gradient)
+        value, gradient = self._evaluator.run(self._leaves(args), self._evaluator.value_and_gradient, keep=True)
         return value, gradient
 
     def grad(self, *args: Any) -> Any:
@@ -78,7 +78,7 @@ class Tape:
         6.0
         """
         scalar_output(self._recording, "grad")
-        return self._evaluator.run(self._leaves(args), self._evaluator.gradient)
+        return self._evaluator.run(self._leaves(args), self._evaluator.gradient, keep=True)
 
     def jvp(self, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
         """The value at `primals` and its derivative along `tangents`, tuples of one entry per argument.
@@ -177,7 +177,7 @@ class Tape:
             made: show.Trace = show.trace(self._recording, workspace.values.copy(), adjoints.copy())
             return made
 
-        traced: show.Trace = Evaluator(self._recording, whole=True).run(self._leaves(args), run)
+        traced: show.Trace = Evaluator(self._recording, whole=True).run(self._leaves(args), run, keep=True)
         return traced
 
     def _leaves(self, args: Sequence[Any]) -> list[Any]:

@@ -24,6 +24,9 @@ LAYERS += (
     "show",
     "tape",
     "api",
+    "forms",
+    "custom",
+    "rules",
     "testing",
 )
 LAYERS += ("", "demo", "__main__")  # the package itself, and what is its first user

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import config
 
-from fasttape.execute import analysis
+from fasttape.execute import analysis, calls
 from fasttape.execute.entries import link, needs
 from fasttape.execute.fusion import fuse
 from fasttape.layout import FIRST
@@ -66,6 +66,7 @@ class Plan:
         self.elsewhere: dict[int, Elsewhere] = {}  # by number of the segment
         self.constants: list[Elsewhere] = []  # that are read where the program has them
         self.entries, self.needs = {}, needs(program.columns)
+        self.calls = calls.sites(program.columns, program.first_result)
         if self.needs.arrays:
             self.analyze(program, segments)
         front = program.first_result

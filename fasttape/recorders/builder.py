@@ -15,9 +15,10 @@ import numpy as np
 from fasttape.compiler.objects import extend
 from fasttape.compiler.operators import MEMORY
 from fasttape.errors import LeakError
+from fasttape.execute.calls import Calls, Site
 from fasttape.execute.entries import HELD, link, needs, table
 from fasttape.execute.interpreter import Machine
-from fasttape.layout import CONST, FORWARD, GUARD
+from fasttape.layout import CALL, CODE, CONST, FORWARD, GUARD
 from fasttape.recorders.scalar import scalar_class
 
 INITIAL = 4096  # instructions
@@ -80,7 +81,7 @@ class Builder(extend(Memory, MEMORY)):
 
     __slots__ = ("arrays", "aux", "columns", "done", "dtype", "entries", "fill", "guards", "held", "kept")
     __slots__ += ("known_sites", "machine", "moved", "placed", "references", "runs", "scalar", "sites", "size")
-    __slots__ += ("used", "values")
+    __slots__ += ("calls", "numbers", "used", "values")
 
     def __init__(self, dtype, size: int, fill):
         """`fill(out)` writes the `size` inputs, when values are asked for."""
@@ -109,6 +110,8 @@ class Builder(extend(Memory, MEMORY)):
         self.placed = self.moved = 0  # runs that are in `values`, and how many numbers those are
         self.machine = Machine(self.dtype)
         self.entries = table(self.dtype)
+        self.calls = Calls([], [])
+        self.numbers = {}  # by identity of a rule: its place in `calls.rules`
         self.done = (0, self.next)  # instruction and slot up to which `values` is evaluated
 
     # ---- appending
@@ -124,6 +127,15 @@ class Builder(extend(Memory, MEMORY)):
         self.next = slot + size
         if not HELD[opcode]:
             self.unlinked = 1
+        return slot
+
+    def call(self, rule, fields, references) -> int:
+        """Append a CALL with a record of these fields, of which the number of the rule is filled in here."""
+        rules, n = self.calls.rules, self.n
+        fields[CODE] = self.numbers.setdefault(id(rule), len(rules))
+        rules += [rule] * (fields[CODE] == len(rules))
+        slot = self.emit(CALL, self.side(fields, references), size=rule.outputs)
+        self.calls.sites.append(Site(n, slot, False))
         return slot
 
     def extend(self, ops, a, b, slots: int):
@@ -211,7 +223,8 @@ class Builder(extend(Memory, MEMORY)):
             if self.unlinked:
                 link(needs((*(column[first:last] for column in self.columns.arrays), self.aux)), FORWARD, self.dtype)
                 self.unlinked = 0
-            self.machine.forward((*self.columns.arrays, self.aux), self.values, first, last, slot, self.entries)
+            columns = (*self.columns.arrays, self.aux)
+            self.machine.forward(columns, self.values, first, last, slot, self.entries, self.calls)
             self.done = last, slots
         return self.values
 
@@ -222,6 +235,13 @@ class Builder(extend(Memory, MEMORY)):
             self.fill(self.values[1 : 1 + self.size])
         else:
             self.values.resize(2 * slots, refcheck=False)
+
+    def settle(self, slot: int, numbers):
+        """Take the values of the last instruction, whose results begin at `slot`, from who has computed them."""
+        if self.next > self.values.size:
+            self.reserve(self.next)
+        self.values[slot : self.next] = numbers
+        self.done = self.n, self.next
 
     def guard(self, slot: int, outcome: bool):
         """Make the tape hold only where the truth value in `slot` is `outcome`."""

@@ -22,8 +22,9 @@ def freeze(builder, outputs: np.ndarray, differentiated) -> Program:
             column.resize(kept, refcheck=False)
     builder.close()
     sites = builder.known_sites + tuple(site(code, place) for _, code, place in builder.sites.values())
+    rules = tuple(builder.calls.rules)
     return Program(
-        *(builder.dtype, ops, a, b, aux, constants, builder.size, slots, outputs, guards, sites, differentiated)
+        *(builder.dtype, ops, a, b, aux, constants, builder.size, slots, outputs, guards, sites, differentiated, rules)
     )
 
 

@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from fasttape import ops
-from fasttape.layout import CONST, ELEMENTWISE, FIRST_STRUCTURAL, GUARD, REDUCE, SIZE
+from fasttape.layout import CALL, CONST, ELEMENTWISE, FIRST_STRUCTURAL, GEMM, GUARD, REDUCE, SIZE
 from fasttape.recorders.array import TracedArray, as_traced
 from fasttape.recorders.builder import Builder
+from fasttape.recorders.calls import call
 from fasttape.recorders.scalar import traced
-from fasttape.transform.operands import Record, gathered, scalar_operands, slots_of
+from fasttape.transform.operands import Record, call_operands, gathered, scalar_operands, slots_of
 from fasttape.transform.rules import partials_of, times
 
 ADD, MUL = ops.CODE["add"], ops.CODE["mul"]
@@ -78,7 +79,8 @@ def activity(builder, instructions, inputs):
             active[slot] = any(active[s] for s in operands)
         elif opcode not in (CONST, GUARD):
             record = Record(builder, a)
-            active[slot : slot + size] = any(active[record.operand(k).slots].any() for k in range(record.count))
+            operands = call_operands(record) if opcode == CALL else map(record.operand, range(record.count))
+            active[slot : slot + size] = any(active[x.slots].any() for x in operands)
     return active
 
 
@@ -110,7 +112,7 @@ class Backward:
 
     def array(self, opcode, place, slot):
         record = Record(self.builder, place)
-        {ELEMENTWISE: self.elementwise, REDUCE: self.reduction}.get(opcode, self.product)(record, slot)
+        KINDS[opcode](self, record, slot)
 
     def of_results(self, record, slot, shape):
         """The adjoints of an instruction's results in some shape, and the results themselves."""
@@ -142,6 +144,15 @@ class Backward:
         if self.active[y.slots].any():
             self.spread(y, np.swapaxes(x, -1, -2) @ w)
 
+    def call(self, record, slot):
+        rule, operands = self.builder.calls.rules[record.row], call_operands(record)
+        w, y = self.of_results(record, slot, (record.size,))
+        contribution, at = call(self.builder, rule.pullback(), [*operands, y, w]), 0
+        for x in operands:
+            if self.active[x.slots].any():
+                self.spread(x, contribution[at : at + x.size])
+            at += x.size
+
     def spread(self, x, contribution):
         """Add a contribution, of the shape of x, to the adjoints of the slots of x."""
         if contribution is None:
@@ -165,6 +176,9 @@ class Backward:
             chosen = counts == count
             places = order[starts[chosen][:, None] + np.arange(count)]
             self.add(distinct[chosen], np.sum(contribution[places], axis=1))
+
+
+KINDS = {ELEMENTWISE: Backward.elementwise, REDUCE: Backward.reduction, GEMM: Backward.product, CALL: Backward.call}
 
 
 def weights(row, x, r, axis):

@@ -46,6 +46,11 @@ class Record:
         return TracedArray(root, spread(root.numbers[first:], shape, strides))
 
 
+def call_operands(record: Record) -> list[TracedArray]:
+    """The operands of a CALL, each along its own dimension."""
+    return [record.operand(k, (k,)) for k in range(record.count)]
+
+
 def strided(builder, first, shape, strides) -> TracedArray:
     """The array whose element i is slot `first + i . strides`."""
     reach = [(n - 1) * s for n, s in zip(shape, strides, strict=True)]

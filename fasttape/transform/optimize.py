@@ -15,6 +15,8 @@ from fasttape.layout import (
     A_IS_SLOT,
     ADJOINT,
     B_IS_SLOT,
+    CALL,
+    CODE,
     FIRST,
     FIRST_STRUCTURAL,
     GUARD,
@@ -50,6 +52,8 @@ def share(program: Program) -> Program:
         i = x.index
         if x.opcode >= FIRST_STRUCTURAL and x.opcode != GUARD:
             share_record(aux, x, same)
+            if not is_pure(program, x):
+                continue
             key = x.opcode, aux[x.record : x.record + aux[x.record + LENGTH]].tobytes()
         else:
             slots = [int(same[s[0]]) for s in x.operands]
@@ -66,6 +70,11 @@ def share(program: Program) -> Program:
         if found != x.slot:
             same[x.slot : x.slot + x.size] = same[found : found + x.size]
     return program._replace(a=a, b=b, aux=aux, outputs=same[program.outputs])
+
+
+def is_pure(program, x: Instruction) -> bool:
+    """Whether nobody can tell how often an instruction runs, as with all but the calls of a user's functions."""
+    return x.opcode != CALL or program.rules[int(program.aux[x.record + CODE])].pure
 
 
 def write_scalar(a, b, aux, i, slots):
@@ -129,7 +138,7 @@ def prune(program: Program) -> Program:
     live[program.outputs] = True
     kept = []
     for x in reversed(listed):
-        if x.opcode != GUARD and not live[x.slot : x.slot + x.size].any():
+        if x.opcode != GUARD and is_pure(program, x) and not live[x.slot : x.slot + x.size].any():
             continue
         live[x.slot : x.slot + x.size] = True
         kept.append(x)

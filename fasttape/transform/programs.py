@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fasttape.execute.calls import Calls, sites
 from fasttape.layout import (
     CONST,
     FIRST,
@@ -36,6 +37,10 @@ def thaw(program: Program) -> Builder:
     builder.references += [(place, place + 2) for place in b[TERNARY[program.ops]].tolist()]
     for place in a[structural].tolist():
         builder.references += references(builder.aux, place)
+    columns = (program.ops, a, program.b, builder.aux)
+    found = [site._replace(instruction=builder.n + site.instruction) for site in sites(columns, program.first_result)]
+    builder.calls = Calls(found, list(program.rules))
+    builder.numbers = {id(rule): code for code, rule in enumerate(program.rules)}
     builder.guards = [(builder.n + int(i), int(site)) for i, site in program.guards]
     builder.known_sites = program.sites
     builder.extend(program.ops, a, b, program.slots)

@@ -6,11 +6,12 @@
 import numpy as np
 
 from fasttape import ops
-from fasttape.layout import CONST, ELEMENTWISE, FIRST_STRUCTURAL, GUARD, REDUCE
+from fasttape.layout import CALL, CONST, ELEMENTWISE, FIRST_STRUCTURAL, GEMM, GUARD, REDUCE
 from fasttape.recorders.array import TracedArray
+from fasttape.recorders.calls import call
 from fasttape.recorders.scalar import traced
 from fasttape.transform.adjoint import ADD, Stretch, weights
-from fasttape.transform.operands import Record, gathered, scalar_operands, slots_of
+from fasttape.transform.operands import Record, call_operands, gathered, scalar_operands, slots_of
 from fasttape.transform.rules import partials_of, times
 
 
@@ -55,7 +56,7 @@ class Along:
 
     def array(self, opcode, place, slot):
         record = Record(self.builder, place)
-        found = {ELEMENTWISE: self.elementwise, REDUCE: self.reduction}.get(opcode, self.product)(record, slot)
+        found = KINDS[opcode](self, record, slot)
         if found is not None:
             self.tangents[slot : slot + record.size] = slots_of(found).reshape(-1)
 
@@ -92,3 +93,14 @@ class Along:
         x, y = record.operand(0, (*batch, m, k)), record.operand(1, (*batch, k, n))
         dx, dy = self.of_operand(x), self.of_operand(y)
         return total((None if dx is None else dx @ y, None if dy is None else x @ dy))
+
+    def call(self, record, slot):
+        rule, operands = self.builder.calls.rules[record.row], call_operands(record)
+        along = [gathered(self.builder, self.tangents[x.slots]) for x in operands]
+        if not any(self.tangents[x.slots].any() for x in operands):
+            return None
+        y = TracedArray.run(self.builder, slot, (record.size,))
+        return call(self.builder, rule.pushforward(), [*operands, y, *along])
+
+
+KINDS = {ELEMENTWISE: Along.elementwise, REDUCE: Along.reduction, GEMM: Along.product, CALL: Along.call}
