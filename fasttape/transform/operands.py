@@ -1,5 +1,7 @@
 """The operands of recorded instructions as traced values again, with their geometry."""
 
+import bisect
+
 import numpy as np
 
 from fasttape import ops
@@ -68,9 +70,20 @@ def gathered(builder, slots):
     if np.ndim(slots) == 0:
         return traced(builder, int(slots))
     flat = slots.reshape(-1)
-    if flat.size and int(flat[-1]) - int(flat[0]) == flat.size - 1 and (np.diff(flat.astype(np.int64)) == 1).all():
+    if flat.size and is_run(builder, flat):
         return TracedArray.run(builder, int(flat[0]), slots.shape)
     return TracedArray.listed(builder, slots)
+
+
+def is_run(builder, flat) -> bool:
+    """Whether some slots are consecutive, and still will be when constants have moved in front of the results."""
+    first, last = int(flat[0]), int(flat[-1])
+    if last - first != flat.size - 1 or not (np.diff(flat.astype(np.int64)) == 1).all():
+        return False
+    following = bisect.bisect_right(builder.runs, first, key=lambda run: run[0])  # run of constants
+    before = builder.runs[following - 1][1] if following else 0
+    after = builder.runs[following][0] if following < len(builder.runs) else last + 1
+    return (before <= first or before > last) and after > last
 
 
 def slots_of(x):
