@@ -13,6 +13,7 @@ from fasttape.api import (
     value_and_grad,
     vjp,
 )
+from fasttape.implicit import implicit
 from fasttape.rules import custom_jvp, custom_vjp
 from fasttape.tape import Tape, record
 
@@ -24,6 +25,7 @@ __all__ = [
     "grad",
     "hessian",
     "hvp",
+    "implicit",
     "jacfwd",
     "jacobian",
     "jacrev",

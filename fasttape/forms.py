@@ -116,11 +116,8 @@ def argument_leaf(x: Any) -> Leaf:
 
 def result_leaf(x: Any) -> Leaf:
     """A leaf of results, all of which vary."""
-    return Leaf(int(np.size(x)), x.shape if isinstance(x, np.ndarray) else None, is_truths(x), True, None)
-
-
-def is_truths(x: Any) -> bool:
-    return isinstance(x, np.ndarray) and x.dtype.kind == "b"
+    array = isinstance(x, np.ndarray | TracedArray)
+    return Leaf(int(np.size(x)), x.shape if array else None, array and x.dtype.kind == "b", True, None)
 
 
 def checked(x: Any, leaf: Leaf, what: str, dtype: Any, derivative: bool) -> Any:

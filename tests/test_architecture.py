@@ -27,6 +27,7 @@ LAYERS += (
     "forms",
     "custom",
     "rules",
+    "implicit",
     "testing",
 )
 LAYERS += ("", "demo", "__main__")  # the package itself, and what is its first user
