@@ -44,7 +44,9 @@ class custom_vjp(Custom):  # noqa: N801
 
     def check_defined(self) -> None:
         if self.fwd is None:
-            raise ArgumentError(f"{self.__name__} is a custom_vjp without a rule; call {self.__name__}.defvjp(fwd, bwd)")
+            raise ArgumentError(
+                f"{self.__name__} is a custom_vjp without a rule; call {self.__name__}.defvjp(fwd, bwd)"
+            )
 
     def run_fwd(self, run: Any, args: Sequence[Any]) -> tuple[Any, Any]:
         """The value and the residuals."""
@@ -71,7 +73,9 @@ class custom_vjp(Custom):  # noqa: N801
         who = f"{name_of(self.bwd)}, the bwd of {self.__name__}, returned"
         differentiated = self.split(range(len(args)))[1]
         if not isinstance(found, tuple | list) or len(found) != len(differentiated):
-            raise OutputError(f"{who} {found!r}, not a tuple of {len(differentiated)} cotangents, one for each argument")
+            raise OutputError(
+                f"{who} {found!r}, not a tuple of {len(differentiated)} cotangents, one for each argument"
+            )
         whole: list[Any] = [None] * len(args)
         for n, part in zip(differentiated, found, strict=True):
             whole[n] = part

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fasttape import binding, show
+from fasttape import binding, direct, show
 from fasttape.derivatives import Linearization, gradient_recording, jacobian
 from fasttape.evaluation import Evaluator
 from fasttape.execute.interpreter import Workspace
@@ -57,7 +57,7 @@ class Tape:
         >>> ft.record(lambda x, y: x * y, 1.0, 1.0)(3.0, 4.0)
         12.0
         """
-        return self._evaluator.run(self._leaves(args), self._evaluator.outputs)
+        return self._value(*args)
 
     def value_and_grad(self, *args: Any) -> tuple[Any, Any]:
         """The value of a scalar function and its gradient by the arguments that the tape differentiates.
@@ -66,8 +66,7 @@ class Tape:
         >>> ft.record(lambda x, y: x * y, 1.0, 1.0, argnums=(0, 1)).value_and_grad(3.0, 4.0)
         (12.0, (4.0, 3.0))
         """
-        scalar_output(self._recording, "value_and_grad")
-        value, gradient = self._evaluator.run(self._leaves(args), self._evaluator.value_and_gradient, keep=True)
+        value, gradient = self._value_and_gradient(*args)
         return value, gradient
 
     def grad(self, *args: Any) -> Any:
@@ -77,8 +76,7 @@ class Tape:
         >>> ft.record(lambda x: x * x, 1.0).grad(3.0)
         6.0
         """
-        scalar_output(self._recording, "grad")
-        return self._evaluator.run(self._leaves(args), self._evaluator.gradient, keep=True)
+        return self._gradient(*args)
 
     def jvp(self, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
         """The value at `primals` and its derivative along `tangents`, tuples of one entry per argument.
@@ -154,6 +152,23 @@ class Tape:
         (5, 3)
         """
         return Tape(self._recording._replace(program=optimize(self.program)))
+
+    @functools.cached_property
+    def _value(self) -> Callable[..., Any]:
+        caller: Callable[..., Any] = direct.caller_of(self._evaluator, direct.VALUE)
+        return caller
+
+    @functools.cached_property
+    def _gradient(self) -> Callable[..., Any]:
+        scalar_output(self._recording, "grad")
+        caller: Callable[..., Any] = direct.caller_of(self._evaluator, direct.GRADIENT)
+        return caller
+
+    @functools.cached_property
+    def _value_and_gradient(self) -> Callable[..., Any]:
+        scalar_output(self._recording, "value_and_grad")
+        caller: Callable[..., Any] = direct.caller_of(self._evaluator, direct.BOTH)
+        return caller
 
     @functools.cached_property
     def _second(self) -> "Tape":

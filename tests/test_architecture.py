@@ -20,6 +20,7 @@ LAYERS += (
     "decode",
     "transform",
     "evaluation",
+    "direct",
     "derivatives",
     "show",
     "tape",
