@@ -49,7 +49,7 @@ class Signature(NamedTuple):
 
 def describe(x) -> str:
     """An argument as an error message names it."""
-    return f"an array of {x.dtype}" if isinstance(x, np.ndarray) else f"a {type(x).__name__}"
+    return f"an array of {x.dtype}" if isinstance(x, np.ndarray | TracedArray) else f"a {type(x).__name__}"
 
 
 def check_argnums(name, argnums, count) -> tuple[int, ...]:

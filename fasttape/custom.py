@@ -19,7 +19,7 @@ from fasttape.api import jvp, vjp
 from fasttape.errors import ArgumentError, UnsupportedError
 from fasttape.execute.calls import Rule
 from fasttape.forms import Form, argument_leaf, result_leaf, untraced
-from fasttape.recorders.array import TracedArray, builder_of
+from fasttape.recorders.array import TracedArray, as_traced, builder_of
 from fasttape.recorders.calls import call
 from fasttape.recorders.lift import run_lifted
 from fasttape.recording import name_of
@@ -27,6 +27,9 @@ from fasttape.recording import name_of
 
 class Custom:
     """A function that is called on plain numbers while it is recorded; subclasses know its derivatives."""
+
+    __qualname__: str
+    one_way = False
 
     def __init__(self, fun: Callable[..., Any], nondiff_argnums: Sequence[int] = ()):
         if not callable(fun):
@@ -63,7 +66,7 @@ class Custom:
                 f"{self.__name__} cannot be pickled, nor a tape that calls it: it is not found as "
                 f"{self.__module__}.{self.__qualname__}; define it at the top of a module"
             )
-        return self.__qualname__
+        return str(self.__qualname__)
 
     def positional(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, ...]:
         """All arguments by position, defaults included, as rules take them."""
@@ -102,11 +105,15 @@ class Custom:
 def record(custom: Custom, builder: Any, args: tuple[Any, ...]) -> Any:
     """Run a custom function at the point of a recording, and record a call of it."""
     form = Form.of(args, argument_leaf)
-    traced = form.flat(args, custom.__name__, builder.dtype)
+    traced = as_traced(builder, form.flat(args, custom.__name__, builder.dtype))
     x = builder.evaluate()[traced.slots]
-    returned = untraced(custom.fun(*form.trees(x)), custom.__name__)
+    if not x.size:
+        return custom.fun(*form.trees(x))  # of empty arrays: it depends on nothing
+    returned, kept = custom.forward(form.trees(x.copy()), keep=builder.once)
     rule = Called(custom, form, Form.of((returned,), result_leaf), builder.dtype)
     numbers = rule.flat(returned)
+    if builder.once:
+        builder.calls.known[len(builder.calls.sites)] = x, numbers, kept
     y = call(builder, rule, [traced])
     builder.settle(y.root.first, numbers)
     return rule.results.trees(y)[0]
@@ -196,6 +203,7 @@ class Called(Differentiable):
 
     def __init__(self, custom: Custom, form: Form, results: Form, dtype: Any):
         self.custom, self.form, self.results, self.dtype = custom, form, results, dtype
+        self.one_way = custom.one_way
         self.name, self.inputs, self.outputs = custom.__name__, form.size, results.size
 
     def flat(self, returned: Any, who: str = "", *, derivative: bool = False) -> Any:

@@ -15,12 +15,13 @@ def jacobian(evaluator, values, mode=None):
     """The Jacobian at some leaves: for each leaf of the output a tree like the differentiated arguments.
 
     A block has the shape of the output followed by that of the input. `mode` is "fwd", one sweep for each input, or
-    "rev", one for each output; without it the one with fewer sweeps is taken.
+    "rev", one for each output; without it the one with fewer sweeps is taken, if all rules can go it.
     """
     starts = evaluator.program.differentiated
     columns = sum(stop - start for start, stop in starts)
     rows = evaluator.program.outputs.size
-    forward = mode == "fwd" if mode else columns <= rows
+    one_way = any(rule.one_way for rule in evaluator.program.rules)
+    forward = mode == "fwd" if mode else columns <= rows and not one_way
     matrix = evaluator.run(values, (forward_matrix if forward else reverse_matrix)(evaluator), keep=not forward)
     return assemble(evaluator.recording, matrix)
 

@@ -1,8 +1,8 @@
 """Direct calls: what compiled callers need to replay a recording without a line of Python.
 
 `caller_of` describes the arguments and the results of a recording to `execute.caller`. What compiled code does not
-know (registered nodes, booleans, other classes of numbers, calls of rules) is left to `evaluation`, and so is every call that the
-description does not fit, be it wrong or merely unusual.
+know (registered nodes, booleans, other classes of numbers, programs that leave for Python) is left to `evaluation`,
+and so is every call that the description does not fit, be it wrong or merely unusual.
 """
 
 import functools
@@ -202,7 +202,7 @@ class Direct:
         """Describe the recording; raises `UnknownError`."""
         evaluator, program = self.evaluator, self.evaluator.program
         if evaluator.plan.calls:
-            raise UnknownError  # a sweep that leaves for Python
+            raise UnknownError
         taken, returned = Nodes(program.dtype), Nodes(program.dtype)
         describe_arguments(taken, evaluator)
         describe_results(returned, evaluator, self.what)

@@ -29,6 +29,7 @@ class Evaluator:
             workspace = self.idle.pop()
         except IndexError:
             workspace = Workspace(self.plan, self.program)
+            workspace.calls.known = self.recording.known
         placed = workspace.place(values)
         binding.fill(self.signature, values, workspace.inputs, placed)
         stopped = workspace.forward(keep=keep)

@@ -125,6 +125,8 @@ def checked(x: Any, leaf: Leaf, what: str, dtype: Any, derivative: bool) -> Any:
     shape = leaf.shape or ()
     if x is None and derivative:
         return np.zeros(shape, dtype)
+    if isinstance(x, TracedArray) and x.boolean and derivative:
+        raise OutputError(f"{what} {describe(x)} where floats belong")
     if not isinstance(x, TRACED):
         x = numbers_of(x, what, dtype, derivative)
     if np.shape(x) != shape:

@@ -10,8 +10,8 @@ instruction keeps in `a` the place of its record in `aux`:
 The iteration space has `shape`; operand k's element at multi-index i is slot `FIRST + i . strides`, or, where LIST is
 not negative, slot `aux[record + LIST + FIRST + i . strides]`. Results fill SIZE consecutive slots in C order.
 
-A CALL has a dimension for each operand, along which this operand alone goes, in steps of one: runs of different lengths.
-CODE is the number of its rule in the program.
+A CALL has a dimension for each operand, along which this operand alone goes, in steps of one: they are runs, or lists,
+of different lengths. CODE is the number of its rule in the program.
 
 CLEAN, ADJOINTS and ADJOINT belong to the executor's plan: in a program the first two are 0, and ADJOINT, the place of
 the operand's adjoints and tangents, is FIRST.

@@ -35,6 +35,7 @@ class Recording(NamedTuple):
     structure: Any
     aux: Any
     dependencies: tuple  # the variables that the call read
+    known: dict  # what calls of rules gave, by number, if the recording is for the point of its recording only
 
 
 def name_of(f) -> str:
@@ -45,6 +46,7 @@ def record_call(f, args, keywords, argnums, *, passive, has_aux=False):
     """Record one call; the recording, and the leaves of its arguments."""
     signature, values = binding.read(name_of(f), args, keywords, argnums, passive=passive)
     builder = Builder(signature.dtype, signature.size, functools.partial(binding.fill, signature, values))
+    builder.once = not passive
     OPEN.recordings.append(Open(builder, read := [] if passive else None))
     try:
         returned = run(f, binding.trace(signature, values, builder), keywords, read)
@@ -58,7 +60,7 @@ def record_call(f, args, keywords, argnums, *, passive, has_aux=False):
     finally:
         OPEN.recordings.pop()
         builder.close()
-    return Recording(program, signature, outputs, structure, aux, tuple(read or ())), values
+    return Recording(program, signature, outputs, structure, aux, tuple(read or ()), builder.calls.known), values
 
 
 def auxiliary(returned, name):

@@ -14,16 +14,17 @@ from fasttape.errors import ArgumentError, OutputError, UnsupportedError
 from fasttape.recording import name_of
 
 
-class custom_vjp(Custom):  # noqa: N801
+class custom_vjp(Custom):
     """A function whose derivative in reverse mode you write; it may call what cannot be recorded.
 
     `f.defvjp(fwd, bwd)`: `fwd` takes the arguments of `f` and returns (value, residuals); `bwd` takes the residuals and
-    the cotangent of the value, and returns a tuple with the cotangent of each argument, None where it is zero. Both are
-    called on Python floats and arrays of the shapes and dtypes that came, at the first evaluation and at each replay.
-    Arguments in `nondiff_argnums` are passed to `bwd` in front of the residuals and have no cotangent.
+    the cotangent of the value, and returns a tuple with the cotangent of each argument, None where it is zero. They
+    are called on Python floats and arrays of the shapes and dtypes that came, again at each replay. Arguments in
+    `nondiff_argnums` are passed to `bwd` in front of the residuals and have no cotangent.
 
-    Higher derivatives and forward mode record `bwd` (and higher derivatives also `fwd`), and raise `UnsupportedError` if
-    that is not possible. `OutputError` is raised where a rule returns another structure, shape or dtype than belongs.
+    Higher derivatives record `fwd` and `bwd`, and forward mode records `bwd`, which is linear in the cotangent, and
+    transposes it. Both raise `UnsupportedError` where that is not possible. `OutputError` is raised where a rule
+    returns another structure, shape or dtype than belongs.
 
     >>> import math
     >>> import fasttape as ft
@@ -35,6 +36,7 @@ class custom_vjp(Custom):  # noqa: N801
     (0.5, 0.25)
     """
 
+    one_way = True
     fwd: Callable[..., Any] | None = None
     bwd: Callable[..., Any]
 
@@ -44,9 +46,7 @@ class custom_vjp(Custom):  # noqa: N801
 
     def check_defined(self) -> None:
         if self.fwd is None:
-            raise ArgumentError(
-                f"{self.__name__} is a custom_vjp without a rule; call {self.__name__}.defvjp(fwd, bwd)"
-            )
+            raise ArgumentError(f"{self.__name__} is a custom_vjp without its rule; call its defvjp(fwd, bwd)")
 
     def run_fwd(self, run: Any, args: Sequence[Any]) -> tuple[Any, Any]:
         """The value and the residuals."""
@@ -73,9 +73,8 @@ class custom_vjp(Custom):  # noqa: N801
         who = f"{name_of(self.bwd)}, the bwd of {self.__name__}, returned"
         differentiated = self.split(range(len(args)))[1]
         if not isinstance(found, tuple | list) or len(found) != len(differentiated):
-            raise OutputError(
-                f"{who} {found!r}, not a tuple of {len(differentiated)} cotangents, one for each argument"
-            )
+            count = len(differentiated)
+            raise OutputError(f"{who} {found!r} where a tuple of {count} belongs, one cotangent for each argument")
         whole: list[Any] = [None] * len(args)
         for n, part in zip(differentiated, found, strict=True):
             whole[n] = part
@@ -95,16 +94,16 @@ class custom_vjp(Custom):  # noqa: N801
             ) from error
 
 
-class custom_jvp(Custom):  # noqa: N801
+class custom_jvp(Custom):
     """A function whose derivative in forward mode you write; it may call what cannot be recorded.
 
-    `f.defjvp(rule)`: `rule(primals, tangents)` takes tuples like the arguments of `f` and returns (value, tangent of the
-    value). It is called on Python floats and arrays of the shapes and dtypes that came, at each evaluation. Arguments in
-    `nondiff_argnums` are passed in front and have no tangent.
+    `f.defjvp(rule)`: `rule(primals, tangents)` takes tuples like the arguments of `f` and returns (value, tangent of
+    the value). It is called on Python floats and arrays of the shapes and dtypes that came, again at each replay.
+    Arguments in `nondiff_argnums` are passed in front and have no tangent.
 
-    Reverse mode records `rule` as a function of the tangents and transposes it, which takes one call; where it cannot be
-    recorded, one call for each input. Higher derivatives record it and raise `UnsupportedError` if that is not possible.
-    `OutputError` is raised where the rule returns another structure, shape or dtype than belongs.
+    Reverse mode records `rule` as a function of the tangents and transposes it, which takes one call; where it cannot
+    be recorded, one call for each input number. Higher derivatives record it and raise `UnsupportedError` where that is
+    not possible. `OutputError` is raised where the rule returns another structure, shape or dtype than belongs.
 
     >>> import math
     >>> import fasttape as ft
@@ -128,7 +127,7 @@ class custom_jvp(Custom):  # noqa: N801
 
     def check_defined(self) -> None:
         if self.rule is None:
-            raise ArgumentError(f"{self.__name__} is a custom_jvp without a rule; call {self.__name__}.defjvp(rule)")
+            raise ArgumentError(f"{self.__name__} is a custom_jvp without its rule; call its defjvp(rule)")
 
     def push(self, rule: Called, x: Any, y: Any, dx: Any) -> Any:
         return self.along(rule, runner(x, dx), x, dx)

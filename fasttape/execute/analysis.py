@@ -62,10 +62,10 @@ def is_active(aux, p, q, op, active):
     if listed == REGULAR and op != CALL:
         return active[aux[q + FIRST]]
     low, high = reach(aux, p, q)
+    found = False
     for place in range(low, high + 1):
-        if active[place if listed == REGULAR else aux[p + listed + place]]:
-            return True
-    return False
+        found = found or active[place if listed == REGULAR else aux[p + listed + place]]
+    return found
 
 
 @sweep

@@ -5,6 +5,7 @@ the operands of the instruction in order, so a rule never sees a slot, nor memor
 """
 
 import bisect
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +38,7 @@ class Rule:
     name: str
     inputs: int
     outputs: int
+    one_way = False  # whether reverse mode may be all that it can do
     pure = False  # whether equal inputs give equal results, and nobody can tell how often it ran
 
     def forward(self, x: np.ndarray, *, keep: bool) -> tuple[np.ndarray, Any]:
@@ -65,6 +67,7 @@ class Site(NamedTuple):
 
     instruction: int
     slot: int  # of its first result
+    number: int  # of those before it
     distinct: bool  # whether no operand reads a slot that another one, or itself, reads as well
 
 
@@ -79,7 +82,8 @@ def sites(columns, first_result) -> list[Site]:
     structural = (ops >= FIRST_STRUCTURAL) & (ops != GUARD)
     sizes[structural] = aux[a[structural].astype(np.int64) + SIZE]
     slots = first_result + np.cumsum(sizes) - sizes
-    return [Site(i, int(slots[i]), distinct(operands(aux, int(a[i])))) for i in where.tolist()]
+    found = enumerate(where.tolist())
+    return [Site(i, int(slots[i]), number, distinct(operands(aux, int(a[i])))) for number, i in found]
 
 
 def operands(aux, p) -> list:
@@ -102,7 +106,7 @@ def operand(aux, p, k) -> int:
 def distinct(parts) -> bool:
     """Whether no slot stands twice in the operands of a call."""
     runs = sorted((x.start, x.stop) for x in parts if isinstance(x, slice))
-    if any(stop > start for (_, stop), (start, _) in zip(runs, runs[1:], strict=False)):
+    if any(stop > start for (_, stop), (start, _) in itertools.pairwise(runs)):
         return False
     listed = np.concatenate([np.empty(0, np.int64), *(x for x in parts if not isinstance(x, slice))])
     if not listed.size:
@@ -122,7 +126,8 @@ class Calls:
 
     def __init__(self, found: list[Site], rules):
         self.sites, self.rules = found, rules
-        self.kept: dict[int, Any] = {}  # by instruction
+        self.kept: dict[int, Any] = {}  # by number of the call
+        self.known: dict[int, tuple[np.ndarray, np.ndarray, Any]] = {}  # (x, y, kept) of some that need not run at x
 
     def between(self, first, last):
         """Those among some instructions, in order."""
@@ -138,9 +143,13 @@ class Calls:
     def forward(self, columns, values, site, *, keep) -> int:
         """Run one CALL; return the slot behind its results."""
         rule, _, parts, results = self.read(columns, site)
-        values[results], kept = rule.forward(gathered(values, parts), keep=keep)
+        x = gathered(values, parts)
+        at, y, kept = self.known.get(site.number, (None, None, None))
+        if at is None or at.tobytes() != x.tobytes():
+            y, kept = rule.forward(x, keep=keep)
+        values[results] = y
         if keep:
-            self.kept[site.instruction] = kept
+            self.kept[site.number] = kept
         return results.stop
 
     def reverse(self, columns, values, adjoints, site, *, keep) -> int:
@@ -158,7 +167,7 @@ class Calls:
             totals = gathered(adjoints, parts)
             if not site.distinct:
                 totals[:] = 0.0
-            x, kept = gathered(values, parts), self.kept.get(site.instruction)
+            x, kept = gathered(values, parts), self.kept.get(site.number)
             rule.reverse(x, values[results].copy(), w, kept, totals)
             at = 0
             for part, mode in zip(parts, how, strict=True):

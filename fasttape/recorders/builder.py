@@ -81,7 +81,7 @@ class Builder(extend(Memory, MEMORY)):
 
     __slots__ = ("arrays", "aux", "columns", "done", "dtype", "entries", "fill", "guards", "held", "kept")
     __slots__ += ("known_sites", "machine", "moved", "placed", "references", "runs", "scalar", "sites", "size")
-    __slots__ += ("calls", "numbers", "used", "values")
+    __slots__ += ("calls", "numbers", "once", "used", "values")
 
     def __init__(self, dtype, size: int, fill):
         """`fill(out)` writes the `size` inputs, when values are asked for."""
@@ -111,6 +111,7 @@ class Builder(extend(Memory, MEMORY)):
         self.machine = Machine(self.dtype)
         self.entries = table(self.dtype)
         self.calls = Calls([], [])
+        self.once = False  # whether the program will run at this point only
         self.numbers = {}  # by identity of a rule: its place in `calls.rules`
         self.done = (0, self.next)  # instruction and slot up to which `values` is evaluated
 
@@ -135,7 +136,7 @@ class Builder(extend(Memory, MEMORY)):
         fields[CODE] = self.numbers.setdefault(id(rule), len(rules))
         rules += [rule] * (fields[CODE] == len(rules))
         slot = self.emit(CALL, self.side(fields, references), size=rule.outputs)
-        self.calls.sites.append(Site(n, slot, False))
+        self.calls.sites.append(Site(n, slot, len(self.calls.sites), False))
         return slot
 
     def extend(self, ops, a, b, slots: int):

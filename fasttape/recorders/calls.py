@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fasttape.layout import CALL, FIRST, REGULAR, SHAPE, STRIDES
+from fasttape.layout import FIRST, REGULAR, SHAPE, STRIDES
 from fasttape.recorders.array import TracedArray
 
 SHORT = 64  # slots; a shorter run joins the list of its neighbors

@@ -142,7 +142,8 @@ class Inner:
     def jacobian(self, mode):
         """The Jacobian as a tree of trees; one transform for each input or for each output, whichever are fewer."""
         matrix = np.zeros((self.outputs.size, self.inputs.size), np.uint32)
-        if mode == "fwd" or (mode is None and self.inputs.size <= self.outputs.size):
+        one_way = any(rule.one_way for rule in self.builder.calls.rules)
+        if mode == "fwd" or (mode is None and self.inputs.size <= self.outputs.size and not one_way):
             for column in range(self.inputs.size):
                 chosen = self.inputs[column : column + 1]
                 matrix[:, column] = tangent(self.stretch, chosen, self.one(), self.outputs, self.count)
