@@ -13,12 +13,14 @@ from fasttape.api import (
     value_and_grad,
     vjp,
 )
+from fasttape.checkpoint import checkpoint
 from fasttape.implicit import implicit
 from fasttape.rules import custom_jvp, custom_vjp
 from fasttape.tape import Tape, record
 
 __all__ = [
     "Tape",
+    "checkpoint",
     "custom_jvp",
     "custom_vjp",
     "elementwise_grad",

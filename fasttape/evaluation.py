@@ -35,7 +35,7 @@ class Evaluator:
         stopped = workspace.forward(keep=keep)
         if stopped < self.program.ops.size:
             self.idle.append(workspace)
-            raise self.guard_error(stopped)
+            raise guard_error(self.program, stopped)
         made = use(workspace)
         self.idle.append(workspace)
         return made
@@ -64,13 +64,14 @@ class Evaluator:
 
         return value_and_tangent
 
-    def guard_error(self, stopped) -> ReplayError:
-        """The error for a guard that does not hold."""
-        outcome = bool(self.program.b[stopped])
-        site = self.program.site(stopped)
-        line = linecache.getline(site.file, site.line).strip()
-        return ReplayError(
-            f"this tape was recorded with a condition {str(outcome).lower()} at {site.file}:{site.line}"
-            f"{f' ({line})' if line else ''}; at this point it is {str(not outcome).lower()}, so the tape does not "
-            "hold. Record again there, or choose with np.where(condition, x, y) instead of if"
-        )
+
+def guard_error(program, stopped) -> ReplayError:
+    """The error for a guard that does not hold."""
+    outcome = bool(program.b[stopped])
+    site = program.site(stopped)
+    line = linecache.getline(site.file, site.line).strip()
+    return ReplayError(
+        f"this tape was recorded with a condition {str(outcome).lower()} at {site.file}:{site.line}"
+        f"{f' ({line})' if line else ''}; at this point it is {str(not outcome).lower()}, so the tape does not "
+        "hold. Record again there, or choose with np.where(condition, x, y) instead of if"
+    )

@@ -47,6 +47,8 @@ def verify(program: Program) -> Program:
     for i in np.flatnonzero((program.ops >= FIRST_STRUCTURAL) & (program.ops != GUARD)).tolist():
         check_record(program, i, int(slots[i]))
     check_borders(program)
+    for rule in program.rules:
+        rule.verify()
     return program
 
 

@@ -29,6 +29,7 @@ LAYERS += (
     "custom",
     "rules",
     "implicit",
+    "checkpoint",
     "testing",
 )
 LAYERS += ("", "demo", "__main__")  # the package itself, and what is its first user

@@ -41,6 +41,9 @@ class Rule:
     one_way = False  # whether reverse mode may be all that it can do
     pure = False  # whether equal inputs give equal results, and nobody can tell how often it ran
 
+    def verify(self) -> None:
+        """Raise `InvalidTapeError` if the rule came from outside and is broken."""
+
     def forward(self, x: np.ndarray, *, keep: bool) -> tuple[np.ndarray, Any]:
         """y, and what `reverse` can use of this evaluation; None unless the caller will `keep` it."""
         raise NotImplementedError
@@ -118,7 +121,7 @@ def distinct(parts) -> bool:
 
 def gathered(v, parts) -> np.ndarray:
     """The numbers in the slots of some operands, in memory of their own."""
-    return np.concatenate([v[part] for part in parts]) if len(parts) != 1 else v[parts[0]].copy()
+    return np.concatenate([v[:0], *(v[part] for part in parts)])
 
 
 class Calls:

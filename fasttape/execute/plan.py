@@ -55,10 +55,11 @@ class Elsewhere(NamedTuple):
 class Plan:
     """A program with what a sweep over it needs to know."""
 
-    def __init__(self, program: Program, segments=None):
+    def __init__(self, program: Program, segments=None, *, continued=False):
         """`segments` are pairs (start, stop): the slots of each argument, which may then be read where it is.
 
-        Without them every slot gets its value and, if asked for, its adjoint.
+        Without them every slot gets its value and, if asked for, its adjoint. A reverse sweep that is `continued` adds
+        to adjoints that the inputs have before it.
         """
         self.dtype = program.dtype
         self.columns = program.columns
@@ -68,11 +69,11 @@ class Plan:
         self.entries, self.needs = {}, needs(program.columns)
         self.calls = calls.sites(program.columns, program.first_result)
         if self.needs.arrays:
-            self.analyze(program, segments)
+            self.analyze(program, segments, continued)
         front = program.first_result
         self.cleared = tuple((start, min(stop, front)) for start, stop in self.zeros if start < front)
 
-    def analyze(self, program, segments):
+    def analyze(self, program, segments, continued):
         self.columns = (*program.columns[:3], program.aux.copy()) if segments is None else fuse(program)
         blocks = program.slots // analysis.BLOCK + 1
         active, state = np.zeros(program.slots, np.bool_), np.zeros(blocks * analysis.BLOCK, np.uint8)
@@ -80,7 +81,7 @@ class Plan:
         state[: program.first_result] = state[program.slots :] = analysis.SET
         for start, stop in program.differentiated:
             active[start:stop] = True
-            state[start:stop] = 0
+            state[start:stop] = analysis.ADDED if continued else 0
         analysis.activity.now(*self.columns, active, program.first_result)
         analysis.first_touch.now(*self.columns, program.outputs, state, state.view(np.uint64), program.slots)
         found = np.empty((blocks // 2 + 1, 2), np.int64)

@@ -36,7 +36,8 @@ def moved(slot, first, total, mask, before):
     """The new number of a slot; `first` is the one after the inputs, `total` the number of constants."""
     if slot < first:
         return np.int64(slot)
-    word, bit = np.int64(slot) // BITS, np.uint64(slot % BITS)
+    place = np.int64(slot) - first
+    word, bit = place // BITS, np.uint64(place % BITS)
     rank = np.int64(before[word] + population(mask[word] & ((np.uint64(1) << bit) - np.uint64(1))))
     if (mask[word] >> bit) & np.uint64(1):
         return first + rank
@@ -48,7 +49,7 @@ def renumbering(digest):
     def renumbering(ops, a, b, aux, references, outputs, guards, runs, first, mask, before):
         digest
         for k in range(runs.shape[0]):
-            set_bits(mask, runs[k, 0], runs[k, 1])
+            set_bits(mask, runs[k, 0] - first, runs[k, 1] - first)
         total = np.uint64(0)
         for word in range(mask.size):
             before[word] = total
@@ -81,5 +82,6 @@ def renumber(ops, a, b, aux, references, outputs, guards, runs, first, slots) ->
 
     Columns lose their CONST instructions; slots in `aux` stand between the places of `references`.
     """
-    mask, before = np.zeros(slots // BITS + 1, np.uint64), np.empty(slots // BITS + 1, np.uint64)
+    words = (slots - first) // BITS + 1
+    mask, before = np.zeros(words, np.uint64), np.empty(words, np.uint64)
     return renumbering.now(ops, a, b, aux, references, outputs, guards, runs, first, mask, before)

@@ -81,10 +81,13 @@ class Builder(extend(Memory, MEMORY)):
 
     __slots__ = ("arrays", "aux", "columns", "done", "dtype", "entries", "fill", "guards", "held", "kept")
     __slots__ += ("known_sites", "machine", "moved", "placed", "references", "runs", "scalar", "sites", "size")
-    __slots__ += ("calls", "numbers", "once", "used", "values")
+    __slots__ += ("calls", "inner", "numbers", "once", "outer", "used", "values")
 
-    def __init__(self, dtype, size: int, fill):
-        """`fill(out)` writes the `size` inputs, when values are asked for."""
+    def __init__(self, dtype, size: int, fill, outer=None):
+        """`fill(out)` writes the `size` inputs, when values are asked for.
+
+        A stretch that is recorded apart has every slot of its `outer` recording as an input, under the same number.
+        """
         self.dtype = np.dtype(dtype)
         self.scalar = scalar_class()
         self.columns = SPARE.take()
@@ -111,6 +114,7 @@ class Builder(extend(Memory, MEMORY)):
         self.machine = Machine(self.dtype)
         self.entries = table(self.dtype)
         self.calls = Calls([], [])
+        self.outer, self.inner = outer, None
         self.once = False  # whether the program will run at this point only
         self.numbers = {}  # by identity of a rule: its place in `calls.rules`
         self.done = (0, self.next)  # instruction and slot up to which `values` is evaluated
@@ -152,6 +156,8 @@ class Builder(extend(Memory, MEMORY)):
         """Make room for more instructions; the end of a recording and of the numbers for slots are noticed here."""
         if self.columns is None:
             raise LeakError(ENDED)
+        if self.inner is not None:
+            raise LeakError("a recording went on while a part of it was being recorded apart")
         if slots > MOST_SLOTS:
             raise MemoryError("a tape holds at most 2**31 slots")
         self.columns.double()
@@ -231,10 +237,12 @@ class Builder(extend(Memory, MEMORY)):
 
     def reserve(self, slots: int):
         """Make room for the values of some slots."""
-        if self.values is None:
+        if self.values is None and self.outer is not None:
+            self.values = self.outer.evaluate()  # the same array, so that slots of both are in it
+        elif self.values is None:
             self.values = np.zeros(2 * slots, self.dtype)
             self.fill(self.values[1 : 1 + self.size])
-        else:
+        if slots > self.values.size:
             self.values.resize(2 * slots, refcheck=False)
 
     def settle(self, slot: int, numbers):
@@ -256,6 +264,18 @@ class Builder(extend(Memory, MEMORY)):
         self.emit(GUARD, slot, int(outcome), size=0)
 
     # ---- the end of a recording
+
+    def suspend(self) -> "Builder":
+        """Begin to record a stretch apart; every operation is recorded there until `resume`."""
+        self.inner = Builder(self.dtype, self.next - 1, None, self)
+        self.capacity = 0
+        return self.inner
+
+    def resume(self):
+        """Go on behind a stretch that was recorded apart."""
+        self.inner.close()
+        self.inner = None
+        self.open()
 
     def close(self):
         """Whatever still holds a traced value gets an error from now on."""

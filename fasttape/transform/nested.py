@@ -14,7 +14,7 @@ from fasttape import binding, trees
 from fasttape.errors import ArgumentError, OutputError
 from fasttape.recorders.array import TracedArray, as_traced
 from fasttape.recorders.instructions import copied
-from fasttape.recorders.scalar import POSITIVE, TracedScalar, append, slot_of
+from fasttape.recorders.scalar import POSITIVE, TracedScalar, append, here, slot_of
 from fasttape.recording import OPEN, auxiliary, name_of, run
 from fasttape.transform.adjoint import Stretch, adjoint
 from fasttape.transform.operands import gathered, slots_of
@@ -29,12 +29,12 @@ def enclosing(tree):
         return None
     leaves, _ = trees.flatten(tree)
     found = next((x.builder for x in leaves if isinstance(x, TRACED)), None)
-    return next((x for x in OPEN.recordings if x.builder is found), None)
+    return None if found is None else next((x for x in OPEN.recordings if x.builder is here(found)), None)
 
 
 def outer_of(error):
     """The recording in progress, around the one that ended with a `LeakError`, whose value was met there; or None."""
-    return next((x for x in OPEN.recordings if any(x.builder is builder for builder in error.recordings)), None)
+    return next((x for x in OPEN.recordings if any(x.builder is here(met) for met in error.recordings)), None)
 
 
 class Part(NamedTuple):

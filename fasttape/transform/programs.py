@@ -4,6 +4,8 @@ import numpy as np
 
 from fasttape.execute.calls import Calls, sites
 from fasttape.layout import (
+    A_IS_SLOT,
+    B_IS_SLOT,
     CONST,
     FIRST,
     FIRST_STRUCTURAL,
@@ -21,6 +23,8 @@ from fasttape.program import Program
 from fasttape.recorders.builder import Builder
 from fasttape.recorders.freeze import freeze
 from fasttape.transform.adjoint import Stretch, adjoint
+from fasttape.transform.optimize import operands, prune, reach
+from fasttape.transform.tangent import tangent
 
 
 def thaw(program: Program) -> Builder:
@@ -61,6 +65,108 @@ def references(aux, place):
             yield place + start, place + (following[0] if following else int(aux[place + LENGTH]))
 
 
+def places_of_slots(program: Program) -> np.ndarray:
+    """The places in aux that hold slots."""
+    ternary = program.b[TERNARY[program.ops]].astype(np.int64)
+    found = [(place, place + 2) for place in ternary.tolist()]
+    for i in np.flatnonzero((program.ops >= FIRST_STRUCTURAL) & (program.ops != GUARD)).tolist():
+        found += references(program.aux, int(program.a[i]))
+    return np.concatenate([np.empty(0, np.int64), *(np.arange(*pair) for pair in found)])
+
+
+def renamed(program: Program, new, inputs: int) -> Program:
+    """The program with other numbers for its slots, `new(slots)`, and all of its `inputs` differentiated."""
+    a, b, aux, places = program.a.copy(), program.b.copy(), program.aux.copy(), places_of_slots(program)
+    for column, chosen in ((a, A_IS_SLOT[program.ops]), (b, B_IS_SLOT[program.ops]), (aux, places)):
+        column[chosen] = new(column[chosen].astype(np.int64))
+    slots = program.slots - program.inputs + inputs
+    outputs = new(program.outputs.astype(np.int64)).astype(np.uint32)
+    differentiated = ((1, 1 + inputs),)
+    return program._replace(a=a, b=b, aux=aux, inputs=inputs, slots=slots, outputs=outputs, differentiated=differentiated)
+
+
+def widened(program: Program, more: int) -> Program:
+    """The program with more inputs behind those that it has."""
+    return renamed(program, lambda slots: slots + more * (slots > program.inputs), program.inputs + more)
+
+
+def narrowed(program: Program) -> tuple[Program, np.ndarray]:
+    """The program with those inputs only that it reads, and the (start, stop) of them in order, apart or in one piece."""
+    spans = spans_of_inputs(program)
+    starts, sizes = spans[:, 0], spans[:, 1] - spans[:, 0]
+    before = np.cumsum(sizes) - sizes
+
+    def new(slots):
+        inside = (slots > 0) & (slots <= program.inputs)
+        k = np.searchsorted(starts, slots[inside], "right") - 1
+        moved = np.where(slots > 0, slots - program.inputs + sizes.sum(), 0)
+        moved[inside] = 1 + before[k] + slots[inside] - starts[k]
+        return moved
+
+    return renamed(program, new, int(sizes.sum())), spans
+
+
+def spans_of_inputs(program: Program) -> np.ndarray:
+    """The (start, stop) of inputs that are read; an operand that is a run reads one of these, or a part of one."""
+    ops, a, b, aux = program.columns
+    runs, singles = [], [a[A_IS_SLOT[ops]], b[B_IS_SLOT[ops]], program.outputs]
+    singles += [aux[place : place + 2] for place in b[TERNARY[ops]].tolist()]
+    for i in np.flatnonzero((ops >= FIRST_STRUCTURAL) & (ops != GUARD)).tolist():
+        for q in operands(aux, int(a[i]), int(aux[a[i] + np.uint32(OPERANDS)])):
+            low, high = reach(aux, int(a[i]), q)
+            start = int(a[i]) + int(aux[q + LIST])
+            if aux[q + LIST] != REGULAR:
+                singles.append(aux[start + low : start + high + 1])
+            elif 0 < low <= program.inputs:
+                runs.append((low, high + 1))
+    listed = np.unique(np.concatenate(singles).astype(np.int64))
+    runs += [(slot, slot + 1) for slot in listed[(listed > 0) & (listed <= program.inputs)].tolist()]
+    merged: list[list[int]] = []
+    for start, stop in sorted(runs):
+        if merged and start < merged[-1][1]:
+            merged[-1][1] = max(stop, merged[-1][1])
+        else:
+            merged.append([start, stop])
+    return np.array(merged, np.int64).reshape(-1, 2)
+
+
+def pullback_program(program: Program) -> Program:
+    """From inputs x, y and w to the adjoints of the inputs x of a program whose outputs y have the adjoints w."""
+    n, m = program.inputs, program.outputs.size
+
+    def transform(stretch, wide):
+        seeds = np.arange(n + m + 1, n + 2 * m + 1, dtype=np.uint32)
+        return adjoint(stretch, np.arange(1, n + 1), wide.outputs, seeds, wide.ops.size)
+
+    return transformed(widened(program, 2 * m), transform)
+
+
+def pushforward_program(program: Program) -> Program:
+    """From inputs x, y and dx to the tangents of the outputs y of a program whose inputs x have the tangents dx."""
+    n, m = program.inputs, program.outputs.size
+
+    def transform(stretch, wide):
+        directions = np.arange(n + m + 1, 2 * n + m + 1, dtype=np.uint32)
+        return tangent(stretch, np.arange(1, n + 1), directions, wide.outputs, wide.ops.size)
+
+    return transformed(widened(program, m + n), transform)
+
+
+def transformed(wide: Program, transform) -> Program:
+    """The program that computes what a transform of a program appends to it, and nothing else."""
+    builder = thaw(wide)
+    try:
+        outputs = transform(whole(builder, wide), wide)
+        return prune(freeze(builder, outputs, wide.differentiated))
+    finally:
+        builder.close()
+
+
+def whole(builder, program: Program) -> Stretch:
+    """All instructions of a program in its builder."""
+    return Stretch(builder, 1 if program.constants.size else 0, program.first_result)
+
+
 def input_slots(program: Program) -> np.ndarray:
     """The slots of the differentiated inputs."""
     return np.concatenate([np.arange(start, stop) for start, stop in program.differentiated])
@@ -69,7 +175,7 @@ def input_slots(program: Program) -> np.ndarray:
 def gradient_program(program: Program) -> Program:
     """The program that computes the output of a program and, behind it, its gradient by the differentiated inputs."""
     builder = thaw(program)
-    stretch = Stretch(builder, 1 if program.constants.size else 0, program.first_result)
+    stretch = whole(builder, program)
     seeds = np.full(program.outputs.size, builder.constant(1.0), np.uint32)  # none for an output that is a constant
     try:
         gradient = adjoint(stretch, input_slots(program), program.outputs, seeds, program.ops.size)
