@@ -1,11 +1,11 @@
 """Checkpoints: a part of a recording that is kept as a program of its own, and run again when it is differentiated.
 
-The calls of a checkpointed function are CALLs of a `Recorded` rule. It keeps no numbers: forward it returns its results,
-in reverse it computes its values once more and goes back through them. Its derivatives as rules are recorded programs in
-turn, which is all that other transforms need.
+The calls of a checkpointed function are CALLs of a `Recorded` rule. It keeps no numbers: forward it returns its
+results, in reverse it computes its values once more and goes back through them. Its derivatives as rules are recorded
+programs in turn, which is all that other transforms need.
 
-Trading memory for a second evaluation: Griewank (1992), "Achieving logarithmic growth of temporal and spatial complexity
-in reverse automatic differentiation"; calls inside of calls give its schedules of several levels.
+Trading memory for a second evaluation: Griewank (1992), "Achieving logarithmic growth of temporal and spatial
+complexity in reverse automatic differentiation"; calls inside of calls give schedules of several levels.
 """
 
 import functools
@@ -42,9 +42,9 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     has values and adjoints: about 300 n / b + 25 b bytes, least near b = √(12 n). The price is one more evaluation. A
     checkpointed function may call others, for loops that are longer still.
 
-    Derivatives are those of f to the last bit, of any order and mode. A condition that f decides on traced values holds
-    at replays, as it does outside. f must return its results: an assignment from inside into a traced array from outside
-    raises `MutationError`.
+    First derivatives are those of f to the last bit; every order and mode is there. A condition that f decides on
+    traced values holds at replays, as it does outside. f must return its results: an assignment from inside into a
+    traced array from outside raises `MutationError`.
 
     >>> import math
     >>> import fasttape as ft

@@ -82,7 +82,9 @@ def renamed(program: Program, new, inputs: int) -> Program:
     slots = program.slots - program.inputs + inputs
     outputs = new(program.outputs.astype(np.int64)).astype(np.uint32)
     differentiated = ((1, 1 + inputs),)
-    return program._replace(a=a, b=b, aux=aux, inputs=inputs, slots=slots, outputs=outputs, differentiated=differentiated)
+    return program._replace(
+        a=a, b=b, aux=aux, inputs=inputs, slots=slots, outputs=outputs, differentiated=differentiated
+    )
 
 
 def widened(program: Program, more: int) -> Program:
@@ -91,19 +93,22 @@ def widened(program: Program, more: int) -> Program:
 
 
 def narrowed(program: Program) -> tuple[Program, np.ndarray]:
-    """The program with those inputs only that it reads, and the (start, stop) of them in order, apart or in one piece."""
+    """The program with those inputs only that it reads, and the (start, stop) of each piece of them in order."""
     spans = spans_of_inputs(program)
     starts, sizes = spans[:, 0], spans[:, 1] - spans[:, 0]
     before = np.cumsum(sizes) - sizes
 
+    total = int(sizes.sum())
+
     def new(slots):
-        inside = (slots > 0) & (slots <= program.inputs)
-        k = np.searchsorted(starts, slots[inside], "right") - 1
-        moved = np.where(slots > 0, slots - program.inputs + sizes.sum(), 0)
-        moved[inside] = 1 + before[k] + slots[inside] - starts[k]
+        moved = slots - (program.inputs - total)
+        at = np.flatnonzero(slots <= program.inputs)
+        inputs = slots[at]
+        k = np.searchsorted(starts, inputs, "right") - 1
+        moved[at] = np.where(inputs > 0, 1 + before[k] + inputs - starts[k], 0) if total else 0
         return moved
 
-    return renamed(program, new, int(sizes.sum())), spans
+    return renamed(program, new, total), spans
 
 
 def spans_of_inputs(program: Program) -> np.ndarray:
@@ -119,8 +124,8 @@ def spans_of_inputs(program: Program) -> np.ndarray:
                 singles.append(aux[start + low : start + high + 1])
             elif 0 < low <= program.inputs:
                 runs.append((low, high + 1))
-    listed = np.unique(np.concatenate(singles).astype(np.int64))
-    runs += [(slot, slot + 1) for slot in listed[(listed > 0) & (listed <= program.inputs)].tolist()]
+    chosen = [listed[(listed > 0) & (listed <= program.inputs)] for listed in singles]  # few of many
+    runs += [(slot, slot + 1) for slot in np.unique(np.concatenate(chosen)).tolist()]
     merged: list[list[int]] = []
     for start, stop in sorted(runs):
         if merged and start < merged[-1][1]:
