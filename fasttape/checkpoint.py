@@ -100,7 +100,7 @@ def own_slots(x: Any, body: Any) -> Any:
         return None
     if here(x.builder) is not body:
         raise mixed(body, x.builder)
-    return slots_of(x).astype(np.int64)
+    return np.array(slots_of(x), np.int64)
 
 
 def like(x: Any, builder: Any, slots: Any) -> Any:
