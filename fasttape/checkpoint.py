@@ -26,7 +26,7 @@ from fasttape.program import Program
 from fasttape.recorders.array import TracedArray, builder_of
 from fasttape.recorders.calls import SHORT, emit, pieces
 from fasttape.recorders.freeze import freeze
-from fasttape.recorders.scalar import TracedScalar, here, mixed
+from fasttape.recorders.scalar import TracedScalar, mixed
 from fasttape.recording import OPEN, Open, name_of, run
 from fasttape.transform.operands import gathered, slots_of
 from fasttape.transform.programs import narrowed, pullback_program, pushforward_program
@@ -37,10 +37,11 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     """`f`, of which a recording keeps no values but the results: they are computed again for derivatives.
 
     For the blocks of a long loop. What f reads, its arguments and traced values in its closure, is an input of the
-    block. A tape of n instructions takes 9 bytes for the program, 8 for the value and 8 for the adjoint of each. With
-    blocks of b instructions each call takes some hundred bytes, equal calls share one program, and one block at a time
-    has values and adjoints: about 300 n / b + 25 b bytes, least near b = √(12 n). The price is one more evaluation. A
-    checkpointed function may call others, for loops that are longer still.
+    block. A tape of n scalar instructions takes 25 n bytes: 9 for the program, 8 for the value and 8 for the adjoint of
+    each. In blocks of b instructions it takes r n / b for the calls, where r is some hundred bytes and grows with what
+    goes in and out, and 25 b for the values and adjoints of one block at a time and for the program that equal calls
+    share; b = √(r n / 25) is best. The price is one more evaluation. A checkpointed function may call others, for loops
+    that are longer still. f itself runs at every call that is recorded, so it may do what it likes.
 
     First derivatives are those of f to the last bit; every order and mode is there. A condition that f decides on
     traced values holds at replays, as it does outside. f must return its results: an assignment from inside into a
@@ -58,7 +59,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     ...         x = block(x)
     ...     return x
     >>> round(ft.grad(loop)(0.1), 9), len(ft.record(loop, 0.1))
-    (15.571830361, 50)
+    (2.653236534, 50)
     """
 
     def run_block(*args: Any, **keywords: Any) -> Any:
@@ -98,8 +99,8 @@ def own_slots(x: Any, body: Any) -> Any:
     """The slots of a leaf of the results; None for what is not traced."""
     if not isinstance(x, TracedScalar | TracedArray):
         return None
-    if here(x.builder) is not body:
-        raise mixed(body, x.builder)
+    if builder_of(x) is not body:
+        raise mixed(body, builder_of(x))
     return np.array(slots_of(x), np.int64)
 
 

@@ -115,7 +115,7 @@ class custom_jvp(Custom):
     ...     (x,), (dx,) = primals, tangents
     ...     return sinc(x), (x * math.cos(x) - math.sin(x)) / x**2 * dx
     >>> round(ft.grad(sinc)(2.0), 12), round(ft.jvp(sinc, (2.0,), (1.0,))[1], 12)
-    (-0.435397774979, -0.435397774979)
+    (-0.43539777498, -0.43539777498)
     """
 
     rule: Callable[..., Any] | None = None

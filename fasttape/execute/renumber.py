@@ -1,4 +1,4 @@
-"""Renumbering: constants, which a recording leaves among the results, move in front of them.
+"""Renumbering: constants, which a recording leaves among the results, move in front of them; inputs come and go.
 
 Which old slots are constants is a bit mask with a count of the bits before each word, so that the new number of any
 slot follows in constant time (a rank query; Jacobson 1989, "Space-efficient static trees and graphs").
@@ -7,7 +7,7 @@ slot follows in constant time (a rank query; Jacobson 1989, "Space-efficient sta
 import numpy as np
 
 from fasttape.compiler.jit import kernel, sweep
-from fasttape.layout import A_IS_SLOT, B_IS_SLOT, CONST, GUARD
+from fasttape.layout import A_IS_SLOT, B_IS_SLOT, CONST, GUARD, TERNARY
 
 BITS = 64
 
@@ -85,3 +85,60 @@ def renumber(ops, a, b, aux, references, outputs, guards, runs, first, slots) ->
     words = (slots - first) // BITS + 1
     mask, before = np.zeros(words, np.uint64), np.empty(words, np.uint64)
     return renumbering.now(ops, a, b, aux, references, outputs, guards, runs, first, mask, before)
+
+
+@sweep
+def scalar_inputs(digest):
+    def scalar_inputs(ops, a, b, aux, inputs, found):
+        """Fill `found` with the input slots that scalar instructions and guards read; return how many there are."""
+        digest
+        count = 0
+        for i in range(ops.size):
+            op = ops[i]
+            if A_IS_SLOT[op] and 0 < a[i] <= inputs:
+                found[count] = a[i]
+                count += 1
+            if B_IS_SLOT[op] and 0 < b[i] <= inputs:
+                found[count] = b[i]
+                count += 1
+            if TERNARY[op]:
+                for place in range(np.int64(b[i]), np.int64(b[i]) + 2):
+                    if 0 < aux[place] <= inputs:
+                        found[count] = aux[place]
+                        count += 1
+        return count
+
+    return scalar_inputs
+
+
+@kernel
+def relabeled(slot, inputs, starts, before, shift):
+    """The new number of a slot, where only some spans of the inputs are left, or others follow them."""
+    if slot == 0 or slot > inputs:
+        return np.int64(slot) - (shift if slot else 0)
+    k = np.searchsorted(starts, slot, side="right") - 1
+    return 1 + before[k] + np.int64(slot) - starts[k]
+
+
+@sweep
+def relabeling(digest):
+    def relabeling(ops, a, b, aux, references, outputs, inputs, starts, before, shift):
+        digest
+        for i in range(ops.size):
+            if A_IS_SLOT[ops[i]]:
+                a[i] = relabeled(a[i], inputs, starts, before, shift)
+            if B_IS_SLOT[ops[i]]:
+                b[i] = relabeled(b[i], inputs, starts, before, shift)
+        for k in range(references.shape[0]):
+            for place in range(references[k, 0], references[k, 1]):
+                aux[place] = relabeled(aux[place], inputs, starts, before, shift)
+        for k in range(outputs.size):
+            outputs[k] = relabeled(outputs[k], inputs, starts, before, shift)
+
+    return relabeling
+
+
+def relabel(columns, references, outputs, inputs, spans, left):
+    """Number slots anew, in place: of the inputs the spans (start, stop) stay, in front of any others that come."""
+    starts, sizes = spans[:, 0].copy(), spans[:, 1] - spans[:, 0]
+    relabeling.now(*columns, references, outputs, inputs, starts, np.cumsum(sizes) - sizes, inputs - left)

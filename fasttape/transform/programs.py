@@ -3,9 +3,8 @@
 import numpy as np
 
 from fasttape.execute.calls import Calls, sites
+from fasttape.execute.renumber import relabel, scalar_inputs
 from fasttape.layout import (
-    A_IS_SLOT,
-    B_IS_SLOT,
     CONST,
     FIRST,
     FIRST_STRUCTURAL,
@@ -65,67 +64,56 @@ def references(aux, place):
             yield place + start, place + (following[0] if following else int(aux[place + LENGTH]))
 
 
-def places_of_slots(program: Program) -> np.ndarray:
-    """The places in aux that hold slots."""
-    ternary = program.b[TERNARY[program.ops]].astype(np.int64)
-    found = [(place, place + 2) for place in ternary.tolist()]
-    for i in np.flatnonzero((program.ops >= FIRST_STRUCTURAL) & (program.ops != GUARD)).tolist():
+def references_of(program: Program) -> np.ndarray:
+    """The (start, stop) of the places in aux that hold slots."""
+    found = [(place, place + 2) for place in program.b[TERNARY[program.ops]].tolist()]
+    for i in structural(program):
         found += references(program.aux, int(program.a[i]))
-    return np.concatenate([np.empty(0, np.int64), *(np.arange(*pair) for pair in found)])
+    return np.array(found, np.int64).reshape(-1, 2)
 
 
-def renamed(program: Program, new, inputs: int) -> Program:
-    """The program with other numbers for its slots, `new(slots)`, and all of its `inputs` differentiated."""
-    a, b, aux, places = program.a.copy(), program.b.copy(), program.aux.copy(), places_of_slots(program)
-    for column, chosen in ((a, A_IS_SLOT[program.ops]), (b, B_IS_SLOT[program.ops]), (aux, places)):
-        column[chosen] = new(column[chosen].astype(np.int64))
+def structural(program: Program) -> list[int]:
+    """The instructions that have a side record."""
+    return np.flatnonzero((program.ops >= FIRST_STRUCTURAL) & (program.ops != GUARD)).tolist()
+
+
+def with_inputs(program: Program, spans, inputs: int) -> Program:
+    """The program with so many inputs, those of some spans in front of any others, and all of them differentiated."""
+    ops, a, b, aux = program.ops, program.a.copy(), program.b.copy(), program.aux.copy()
+    outputs = program.outputs.copy()
+    relabel((ops, a, b, aux), references_of(program), outputs, program.inputs, spans, inputs)
     slots = program.slots - program.inputs + inputs
-    outputs = new(program.outputs.astype(np.int64)).astype(np.uint32)
-    differentiated = ((1, 1 + inputs),)
-    return program._replace(
-        a=a, b=b, aux=aux, inputs=inputs, slots=slots, outputs=outputs, differentiated=differentiated
-    )
+    changed = {"a": a, "b": b, "aux": aux, "outputs": outputs, "inputs": inputs, "slots": slots}
+    return program._replace(**changed, differentiated=((1, 1 + inputs),))
 
 
 def widened(program: Program, more: int) -> Program:
     """The program with more inputs behind those that it has."""
-    return renamed(program, lambda slots: slots + more * (slots > program.inputs), program.inputs + more)
+    return with_inputs(program, np.array([(1, 1 + program.inputs)]), program.inputs + more)
 
 
 def narrowed(program: Program) -> tuple[Program, np.ndarray]:
     """The program with those inputs only that it reads, and the (start, stop) of each piece of them in order."""
     spans = spans_of_inputs(program)
-    starts, sizes = spans[:, 0], spans[:, 1] - spans[:, 0]
-    before = np.cumsum(sizes) - sizes
-
-    total = int(sizes.sum())
-
-    def new(slots):
-        moved = slots - (program.inputs - total)
-        at = np.flatnonzero(slots <= program.inputs)
-        inputs = slots[at]
-        k = np.searchsorted(starts, inputs, "right") - 1
-        moved[at] = np.where(inputs > 0, 1 + before[k] + inputs - starts[k], 0) if total else 0
-        return moved
-
-    return renamed(program, new, total), spans
+    return with_inputs(program, spans, int((spans[:, 1] - spans[:, 0]).sum())), spans
 
 
 def spans_of_inputs(program: Program) -> np.ndarray:
     """The (start, stop) of inputs that are read; an operand that is a run reads one of these, or a part of one."""
     ops, a, b, aux = program.columns
-    runs, singles = [], [a[A_IS_SLOT[ops]], b[B_IS_SLOT[ops]], program.outputs]
-    singles += [aux[place : place + 2] for place in b[TERNARY[ops]].tolist()]
-    for i in np.flatnonzero((ops >= FIRST_STRUCTURAL) & (ops != GUARD)).tolist():
-        for q in operands(aux, int(a[i]), int(aux[a[i] + np.uint32(OPERANDS)])):
-            low, high = reach(aux, int(a[i]), q)
-            start = int(a[i]) + int(aux[q + LIST])
-            if aux[q + LIST] != REGULAR:
-                singles.append(aux[start + low : start + high + 1])
-            elif 0 < low <= program.inputs:
-                runs.append((low, high + 1))
-    chosen = [listed[(listed > 0) & (listed <= program.inputs)] for listed in singles]  # few of many
-    runs += [(slot, slot + 1) for slot in np.unique(np.concatenate(chosen)).tolist()]
+    found = np.empty(4 * ops.size, np.int64)
+    runs, listed = [], [found[: scalar_inputs.now(ops, a, b, aux, program.inputs, found)]]
+    for i in structural(program):
+        place = int(a[i])
+        for q in operands(aux, place, int(aux[place + OPERANDS])):
+            low, high = reach(aux, place, q)
+            start = place + int(aux[q + LIST])
+            if aux[q + LIST] == REGULAR:
+                runs += [(low, high + 1)] * (0 < low <= program.inputs)
+            else:
+                slots = aux[start + low : start + high + 1]
+                listed.append(slots[(slots > 0) & (slots <= program.inputs)])
+    runs += [(slot, slot + 1) for slot in set(np.concatenate(listed).tolist())]
     merged: list[list[int]] = []
     for start, stop in sorted(runs):
         if merged and start < merged[-1][1]:
