@@ -13,7 +13,7 @@ from fasttape.compiler import capi
 from fasttape.compiler.jit import entry, kernel
 from fasttape.compiler.objects import CALL_SLOT, FIRST_FIELD, NATIVE, extend, offset_of
 from fasttape.execute.blocks import BLOCK, BUFFERS
-from fasttape.execute.conversion import ALL, Memory, build, make_placed, matches
+from fasttape.execute.conversion import ALL, build, make_placed, matches
 from fasttape.execute.sweep import run_forward, run_reverse
 from fasttape.layout import ENTRIES
 
@@ -33,11 +33,8 @@ def words(address, count):
 
 
 @kernel
-def memory_of(state, dtype):
-    values, adjoints = capi.pointer(state[VALUES], dtype), capi.pointer(state[ADJOINTS], dtype)
-    outputs = carray(capi.pointer(state[OUTPUTS], types.uint32), ALL)
-    numbers = carray(values, ALL), carray(adjoints, ALL), words(state[AUX], ALL), outputs
-    return Memory(*numbers, words(state[SHAPES], ALL), words(state[PLACES], ALL), words(state[NUMPY], 3))
+def numbers(state, field, dtype):
+    return carray(capi.pointer(state[field], dtype), ALL)
 
 
 @kernel
@@ -51,48 +48,45 @@ def attempt(state, arguments, dtype):
     """The result of a call for a tuple of arguments, a new object; 0 where the state does not answer it."""
     if state[BUSY]:
         return 0
-    memory, objects = memory_of(state, dtype), words(state[IN_OBJECTS], ALL)
+    objects, nodes, aux = words(state[IN_OBJECTS], ALL), words(state[IN], state[IN_SIZE]), words(state[AUX], ALL)
+    shapes, places, numpy = words(state[SHAPES], ALL), words(state[PLACES], ALL), words(state[NUMPY], 3)
+    values, adjoints = numbers(state, VALUES, dtype), numbers(state, ADJOINTS, dtype)
     objects[0] = arguments
-    if not matches(words(state[IN], state[IN_SIZE]), objects, memory):
+    if not matches(nodes, objects, shapes, places, values, aux, dtype):
         return 0
     state[BUSY] = 1
     nodes, objects, result = words(state[OUT], state[OUT_SIZE]), words(state[OUT_OBJECTS], ALL), 0
-    if forward(state, memory, dtype) and make_placed(nodes, objects, memory):
+    if forward(state, values, dtype) and make_placed(nodes, objects, shapes, places, adjoints, aux, numpy):
+        outputs = carray(capi.pointer(state[OUTPUTS], types.uint32), ALL)
         if state[GRADIENT]:
-            reverse(state, memory, dtype)
-        result = build(nodes, objects, memory)
+            for k in range(state[OUTPUTS_SIZE]):
+                adjoints[outputs[k]] += 1.0
+            reverse(state, values, adjoints, dtype)
+        result = build(nodes, objects, shapes, values, adjoints, outputs, numpy, dtype)
         if state[GRADIENT]:
-            clear(memory.adjoints, words(state[CLEARED], 2 * state[CLEARED_SIZE]))
+            clear(adjoints, words(state[CLEARED], 2 * state[CLEARED_SIZE]))
         state[HITS] += 1
     state[BUSY] = 0
     return result
 
 
 @kernel
-def forward(state, memory, dtype):
+def forward(state, values, dtype):
     """Compute all values; whether the conditions of the recording hold."""
-    scratch, entries = (
-        carray(capi.pointer(state[SCRATCH], dtype), BUFFERS * BLOCK),
-        words(state[FORWARD_ENTRIES], ENTRIES),
-    )
+    scratch, entries = numbers(state, SCRATCH, dtype)[: BUFFERS * BLOCK], words(state[FORWARD_ENTRIES], ENTRIES)
     last, slot, thread = state[INSTRUCTIONS], state[FIRST_RESULT], capi.unlock() if state[UNLOCKS] else 0
-    stopped = run_forward(*columns_of(state), memory.values, 0, last, slot, scratch, entries)
+    stopped = run_forward(*columns_of(state), values, 0, last, slot, scratch, entries)
     if thread:
         capi.lock(thread)
     return stopped == last
 
 
 @kernel
-def reverse(state, memory, dtype):
-    """Compute the adjoints of the inputs of a scalar output."""
-    for k in range(state[OUTPUTS_SIZE]):
-        memory.adjoints[memory.outputs[k]] += 1.0
-    scratch, entries = (
-        carray(capi.pointer(state[SCRATCH], dtype), BUFFERS * BLOCK),
-        words(state[REVERSE_ENTRIES], ENTRIES),
-    )
+def reverse(state, values, adjoints, dtype):
+    """Pass the adjoints of the outputs back to the inputs."""
+    scratch, entries = numbers(state, SCRATCH, dtype)[: BUFFERS * BLOCK], words(state[REVERSE_ENTRIES], ENTRIES)
     last, slot, thread = state[INSTRUCTIONS], state[SLOTS], capi.unlock() if state[UNLOCKS] else 0
-    run_reverse(*columns_of(state), memory.values, memory.adjoints, 0, last, slot, False, scratch, entries)
+    run_reverse(*columns_of(state), values, adjoints, 0, last, slot, False, scratch, entries)
     if thread:
         capi.lock(thread)
 
