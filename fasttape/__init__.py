@@ -14,13 +14,16 @@ from fasttape.api import (
     vjp,
 )
 from fasttape.checkpoint import checkpoint
+from fasttape.compiled import NeverRepeatsWarning, compile
 from fasttape.implicit import implicit
 from fasttape.rules import custom_jvp, custom_vjp
 from fasttape.tape import Tape, record
 
 __all__ = [
+    "NeverRepeatsWarning",
     "Tape",
     "checkpoint",
+    "compile",
     "custom_jvp",
     "custom_vjp",
     "elementwise_grad",

@@ -58,8 +58,7 @@ def warmup() -> int:
     ft.grad(lambda x: x * x)(3.0)
     ft.grad(lambda a: np.sum(np.tanh(a @ point) ** 2))(weights)
     ft.jvp(lambda a: np.sum(np.tanh(a @ point) ** 2), (weights,), (weights,))
-    tape = ft.record(lambda x: x * x, 3.0)
-    tape(2.0)
+    ft.compile(lambda x: x * x)(3.0)
     print(f"The sweeps are compiled and cached ({time.perf_counter() - start:.1f} s).")
     return 0
 

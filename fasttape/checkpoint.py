@@ -26,8 +26,9 @@ from fasttape.program import Program
 from fasttape.recorders.array import TracedArray, builder_of
 from fasttape.recorders.calls import SHORT, emit, pieces
 from fasttape.recorders.freeze import freeze
+from fasttape.recorders.lift import run_lifted
 from fasttape.recorders.scalar import TracedScalar, mixed
-from fasttape.recording import OPEN, Open, name_of, run
+from fasttape.recording import OPEN, name_of
 from fasttape.transform.operands import gathered, slots_of
 from fasttape.transform.programs import narrowed, pullback_program, pushforward_program
 from fasttape.verify import verify
@@ -66,7 +67,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         if not OPEN.recordings:
             return f(*args, **keywords)
         builder = builder_of(trees.flatten((args, keywords))[0])
-        return record(OPEN.recordings[-1].builder if builder is None else builder, f, args, keywords)
+        return record(OPEN.recordings[-1] if builder is None else builder, f, args, keywords)
 
     return named("checkpoint", f, run_block)
 
@@ -74,9 +75,9 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 def record(builder: Any, f: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
     """Record a call of f apart, and a CALL of what was recorded."""
     body = builder.suspend()
-    OPEN.recordings.append(Open(body, OPEN.recordings[-1].read))
+    OPEN.recordings.append(body)
     try:
-        leaves, structure = trees.flatten(run(f, args, keywords, OPEN.recordings[-1].read))
+        leaves, structure = trees.flatten(run_lifted(f, args, keywords))
         places = [own_slots(x, body) for x in leaves]
         listed = np.concatenate([np.empty(0, np.int64), *(x.reshape(-1) for x in places if x is not None)])
         made = np.unique(listed[listed > body.size])

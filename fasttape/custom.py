@@ -126,7 +126,7 @@ def plainly(f: Callable[..., Any], *args: Any) -> Any:
 
 def lifted(f: Callable[..., Any], *args: Any) -> Any:
     """Call a user's function so that it is recorded."""
-    return run_lifted(f, args, {})[0]
+    return run_lifted(f, args, {})
 
 
 def runner(*numbers: Any) -> Callable[..., Any]:

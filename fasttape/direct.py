@@ -5,7 +5,9 @@ know (registered nodes, booleans, other classes of numbers, programs that leave 
 and so is every call that the description does not fit, be it wrong or merely unusual.
 """
 
+import contextlib
 import functools
+import types
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,12 @@ from fasttape.execute import caller as c
 from fasttape.execute import conversion as v
 from fasttape.execute.interpreter import Workspace, address
 from fasttape.layout import FORWARD, REVERSE
-from fasttape.recorders.dependencies import check
+from fasttape.recorders import dependencies as d
 from fasttape.recording import Output
 
 VALUE, GRADIENT, BOTH = "outputs", "gradient", "value_and_gradient"  # what to return, as methods of Evaluator
 CONTAINERS = {list: v.LIST, tuple: v.TUPLE, dict: v.DICT}
+KINDS = {d.LIST: v.LIST, d.TUPLE: v.TUPLE, d.DICT: v.DICT, d.INSTANCE: v.INSTANCE}
 IMMUTABLE = (int, float, complex, str, bytes, bool, type(None))
 LONG = 4096  # slots; giving the interpreter's lock back for less costs more than others gain
 
@@ -81,18 +84,28 @@ class Nodes:
         self.shapes += [*shape, size + v.LINE // self.dtype.itemsize]
         self.add(kind, cls=id(np.ndarray), size=len(shape), shape=at, numbers=size, **fields)
 
-    def same(self, value: Any, **where: int) -> None:
-        """A node for a value that has to be what it is."""
-        if isinstance(value, np.ndarray) and type(value) is np.ndarray and not value.dtype.hasobject:
-            copy = np.array(value, order="C")
-            fields = {"dtype": self.hold(value.dtype), "slot": address(copy)}
-            self.hold(copy)
-            self.array(v.CONTENT, value.shape, **fields, **where)
-            self.rows[-1][v.NUMBERS] = copy.nbytes
-        elif type(value) in IMMUTABLE:
-            self.add(v.SAME, slot=self.hold(value), **where)
-        else:
+    def snapshot(self, x: d.Snapshot, **where: int) -> None:
+        """Nodes for something that has to be what it was."""
+        if x.kind in KINDS:
+            self.parts(x, **where)
+        elif x.kind == d.ARRAY and len(x.content) == x.value.nbytes:
+            memory = np.frombuffer(x.content, np.uint8) if x.content else np.zeros(1, np.uint8)
+            self.kept.append(memory)
+            fields = {"dtype": self.hold(x.value.dtype), "slot": address(memory)}
+            self.array(v.CONTENT, x.value.shape, **fields, **where)
+            self.rows[-1][v.NUMBERS] = len(x.content)
+        elif x.kind in (d.ARRAY, d.SET, d.FLAT):
             raise UnknownError
+        else:
+            self.add(v.SAME, slot=self.hold(x.value), **where)
+
+    def parts(self, x: d.Snapshot, **where: int) -> None:
+        """Nodes for something that has parts, and for these."""
+        kind, keyed = KINDS[x.kind], x.kind in (d.DICT, d.INSTANCE)
+        parent = self.add(kind, cls=self.hold(type(x.value)), size=len(x.children), **where)
+        for key, child in x.children:
+            place = {"key": 0 if key is None else self.hold(key)} if keyed else {"index": key}
+            self.snapshot(child, parent=parent, **place)
 
     def operands(self, segment: Any) -> int:
         """The place of a list of the operands that read a segment."""
@@ -108,7 +121,7 @@ def describe_arguments(nodes: Nodes, evaluator: Evaluator) -> None:
     def add_leaf(numbered: tuple[int, binding.Leaf], **where: int) -> None:
         k, leaf = numbered
         if leaf.kind == binding.STATIC:
-            nodes.same(leaf.value, **where)
+            nodes.snapshot(leaf.value, **where)
         elif leaf.kind == binding.SCALAR:
             cls = float if leaf.dtype is float else leaf.dtype.type
             nodes.add(v.NUMBER, cls=id(cls), slot=leaf.start, **where)
@@ -124,10 +137,12 @@ def describe_arguments(nodes: Nodes, evaluator: Evaluator) -> None:
     for index, structure in enumerate(signature.structures):
         nodes.tree(structure, leaves, add_leaf, parent=root, index=index)
     for x in evaluator.recording.dependencies:
-        name = nodes.hold(x.name)
-        kind = v.NAMESPACE if isinstance(x.place, dict) else v.CELL
-        place = nodes.add(kind, cls=id(type(x.place)), key=nodes.hold(x.place))
-        nodes.same(x.value, parent=place, key=name)
+        place, kind = nodes.hold(x.place), v.CELL if type(x.place) is types.CellType else v.NAMESPACE
+        if kind == v.CELL or isinstance(x.place, dict):
+            parent = nodes.add(kind, cls=id(type(x.place)), key=place)
+            nodes.snapshot(x.snapshot, parent=parent, key=nodes.hold(x.name))
+        else:
+            nodes.snapshot(x.snapshot, key=place)
 
 
 def describe_results(nodes: Nodes, evaluator: Evaluator, what: str) -> None:
@@ -190,12 +205,21 @@ class Direct:
 
     def __init__(self, evaluator: Evaluator, what: str):
         self.evaluator, self.what = evaluator, what
-        self.state = np.zeros(c.STATE, np.int64)
         self.use = getattr(evaluator, what)
+        self.state = np.zeros(c.STATE, np.int64)
+        self.answers = False  # whether the state can be asked
+        if c.NATIVE:
+            with contextlib.suppress(UnknownError):
+                self.fill()
+                self.answers = True
 
     def __call__(self, *args: Any) -> Any:
-        check(self.evaluator.recording.dependencies)
-        values = binding.match(self.evaluator.signature, args)
+        return self.run(args)
+
+    def run(self, args: Any, *, exact: bool = False) -> Any:
+        """Replay the recording in Python; raises `ReplayError` where it does not hold."""
+        d.check(self.evaluator.recording.dependencies)
+        values = binding.match(self.evaluator.signature, args, exact=exact)
         return self.evaluator.run(values, self.use, keep=self.what != VALUE)
 
     def fill(self) -> None:
@@ -229,6 +253,7 @@ class Direct:
         for field, array in sources.items():
             self.state[field] = address(array)
         self.state[c.IN_SIZE], self.state[c.OUT_SIZE] = sources[c.IN].size, sources[c.OUT].size
+        self.state[c.ATTEMPT] = c.compiled_attempt(program.dtype).address
         self.state[c.INSTRUCTIONS], self.state[c.FIRST_RESULT] = program.ops.size, program.first_result
         self.state[c.SLOTS], self.state[c.OUTPUTS_SIZE] = program.slots, program.outputs.size
         self.state[c.CLEARED_SIZE], self.state[c.GRADIENT] = len(plan.cleared), self.what != VALUE
@@ -238,13 +263,7 @@ class Direct:
 
 def caller_of(evaluator: Evaluator, what: str) -> Any:
     """A callable that replays a recording and returns `what`."""
-    direct = Direct(evaluator, what)
-    made = c.caller_class(evaluator.program.dtype)()
-    made.otherwise, made.state = direct, 0
-    if c.NATIVE:
-        try:
-            direct.fill()
-            made.state = address(direct.state)
-        except UnknownError:
-            pass
+    made = c.caller_class(c.Caller)()
+    made.otherwise = direct = Direct(evaluator, what)
+    made.state = address(direct.state) if direct.answers else 0
     return made

@@ -30,6 +30,7 @@ LAYERS += (
     "rules",
     "implicit",
     "checkpoint",
+    "compiled",
     "testing",
 )
 LAYERS += ("", "demo", "__main__")  # the package itself, and what is its first user

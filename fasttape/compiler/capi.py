@@ -32,6 +32,7 @@ copy_dict = function("PyDict_Copy", WORD, WORD)
 set_list_item = function("PyList_SetItem", types.int32, WORD, WORD, WORD)  # takes the reference over, as for tuples
 set_tuple_item = function("PyTuple_SetItem", types.int32, WORD, WORD, WORD)
 set_dict_item = function("PyDict_SetItem", types.int32, WORD, WORD, WORD)
+attribute = function("PyObject_GetAttr", WORD, WORD, WORD)
 instance_dict = function("PyObject_GenericGetDict", WORD, WORD, WORD)  # a new reference
 float_value = function("PyFloat_AsDouble", types.float64, WORD)
 new_float = function("PyFloat_FromDouble", WORD, types.float64)

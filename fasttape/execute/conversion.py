@@ -16,7 +16,8 @@ from fasttape.layout import ADJOINT, FIRST
 KIND, CLS, SIZE, PARENT, INDEX, KEY, SLOT, NUMBERS, SHAPE, DTYPE, PLACES, SOURCE = range(12)
 WIDTH = 12
 
-# Kinds of nodes. Of a NAMESPACE, a dict, only some values matter; an INSTANCE has one child, the dict of its attributes
+# Kinds of nodes. Of a NAMESPACE, a dict, only some values matter; the parts of an INSTANCE are attributes
+# and, where KEY is 0, the dict of its own
 LIST, TUPLE, DICT, NAMESPACE, CELL, INSTANCE, SAME, CONTENT, NUMBER, SCALAR, ARRAY = range(11)
 OUTPUTS, ADJOINTS, PLACED = range(3)  # SOURCE: where the numbers of a result are; PLACED: in the new array itself
 NOWHERE = -1  # PLACES of an array that is copied; else where `places` lists the operands that read it: count, pairs
@@ -40,8 +41,12 @@ def child(nodes, objects, k):
     if kind == CELL:
         return capi.word_at(x + capi.CONTENTS)
     if kind == INSTANCE:
-        found = capi.instance_dict(x, 0)
-        capi.release(found)
+        name = nodes[at + KEY]
+        found = capi.attribute(x, name) if name else capi.instance_dict(x, 0)
+        if found:  # its owner holds it, too
+            capi.release(found)
+        else:
+            capi.clear_error()
         return found
     return capi.dict_item(x, nodes[at + KEY])
 
