@@ -65,7 +65,6 @@ class Evaluator:
         return value_and_tangent
 
 
-
 def guard_error(program, stopped) -> ReplayError:
     """The error for a guard that does not hold."""
     outcome = bool(program.b[stopped])

@@ -373,6 +373,18 @@ def test_a_callback_that_runs_its_own_tape():
     assert ft.grad(f)(1.0) == ft.grad(lambda x: f(x) * 1.0)(1.0) == 8.0
 
 
+def test_compiled_functions_ask_the_rule_at_each_call():
+    calls = []
+    f = softplus_of(calls=calls)
+    slope = ft.compile(ft.grad(lambda x: f(x) * 1.0))
+    assert [slope(x) for x in (0.1, 0.2)] == [pytest.approx(softplus_derivatives(x)[0]) for x in (0.1, 0.2)]
+    assert slope.info().recordings == 1
+    calls.clear()
+    slope(0.3)
+    assert calls == [("fwd", float), ("bwd", float)]
+    assert ft.compile(power)(2.0, 3) == 8.0
+
+
 def test_nested_use():
     @ft.custom_vjp
     def outer(x):
