@@ -11,6 +11,7 @@ from fasttape.recorders.scalar import TracedScalar, traced
 
 SCALAR, ARRAY, STATIC = "scalar", "array", "static"
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
+PLAIN = frozenset({float, int})
 
 
 class Leaf(NamedTuple):
@@ -40,7 +41,7 @@ class Signature(NamedTuple):
 
     @property
     def size(self) -> int:
-        return max((leaf.stop for leaf in self.leaves), default=1) - 1
+        return self.leaves[-1].stop - 1 if self.leaves else 0
 
     def differentiated(self):
         """(start, stop) of the input slots that are differentiated."""
@@ -158,7 +159,7 @@ def match(signature, args):
         if structure != signature.structures[position]:
             raise ReplayError(f"argument {position} has another structure than the one that was recorded")
         values += flat
-    if not (signature.plain and all(type(x) is float or type(x) is int for x in values)):
+    if not (signature.plain and PLAIN.issuperset(map(type, values))):
         for leaf, x in zip(signature.leaves, values, strict=True):
             if leaf.kind != ARRAY or x.__class__ is not np.ndarray or x.dtype != leaf.dtype or x.shape != leaf.shape:
                 match_leaf(signature, leaf, x)
