@@ -23,7 +23,7 @@ class Tape:
 
     def __init__(self, recording: Recording):
         self._recording = recording
-        self._evaluator = Evaluator(recording)
+        self._evaluator = Evaluator(recording, again=True)
 
     @property
     def program(self) -> Program:

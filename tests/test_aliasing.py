@@ -134,7 +134,13 @@ def reference(steps):
 
 @given(st.lists(STEPS, max_size=12), st.integers(0, 2**32 - 1))
 @example(
-    [("view", 0, (0, 0)), ("copy", 0, None), ("view", 0, ...), ("number", 0, (0, 0)), ("add", 1, (slice(-1, None, -1), 0))],
+    [
+        ("view", 0, (0, 0)),
+        ("copy", 0, None),
+        ("view", 0, ...),
+        ("number", 0, (0, 0)),
+        ("add", 1, (slice(-1, None, -1), 0)),
+    ],
     0,
 )
 @settings(max_examples=300, deadline=None)
