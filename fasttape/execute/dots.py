@@ -14,7 +14,7 @@ in its lower and one in its upper half.
 import numpy as np
 
 from fasttape import ops as table
-from fasttape.compiler.jit import inlined, kernel, sweep
+from fasttape.compiler.jit import inlined, sweep
 from fasttape.execute.analysis import span
 from fasttape.execute.blocks import operand, times
 from fasttape.layout import (
@@ -80,7 +80,7 @@ def dot_tangent(values, tangents, slot, p, b, aux, scratch, entries):
     tangents[np.uint64(slot + aux[p + SIZE] - 1)] = total
 
 
-@kernel
+@inlined
 def count_read(reads, slot):
     reads[slot] += reads[slot] < 2
 
@@ -120,86 +120,75 @@ def count_reads(digest):
     return count_reads
 
 
-@kernel
-def chain(ops, a, b, reads, i, slot):
-    """The number of pairs in the chain whose first product is instruction i, with its result in a slot."""
-    count = 0
-    while i + 1 < ops.size and ops[i] == MUL and ops[i + 1] == ADD and reads[slot] == 1:
-        so_far = addend(a, b, i, slot)
-        if so_far < 0 or (count and (so_far != slot - 1 or reads[so_far] != 1)):
-            break
-        count, i, slot = count + 1, i + 2, slot + 2
-    return count if count >= LEAST else 0
-
-
-@kernel
-def addend(a, b, i, slot):
-    """What the sum behind the product i adds to it, or -1."""
-    x, y = np.int64(a[i + 1]), np.int64(b[i + 1])
-    return y if x == slot else x if y == slot else -1
-
-
 @sweep
-def count_chains(digest):
-    def count_chains(ops, a, b, aux, reads, slot):
-        """The number of chains, and of pairs in them."""
+def find_chains(digest):
+    def find_chains(ops, a, b, aux, reads, slot, found):
+        """Fill `found` with (first instruction, its slot, pairs) of each chain; return how many there are."""
         digest
-        i = chains = total = 0
+        i = chains = count = begin = first = 0
         while i < ops.size:
-            count = chain(ops, a, b, reads, i, slot)
-            chains, total = chains + (count > 0), total + count
-            if count:
-                slot, i = slot + 2 * count, i + 2 * count
-                continue
+            if ops[i] == MUL and i + 1 < ops.size and ops[i + 1] == ADD and reads[slot] == 1:
+                x, y = np.int64(a[i + 1]), np.int64(b[i + 1])
+                if x == slot or y == slot:
+                    if not (count and (x == slot - 1 or y == slot - 1) and reads[slot - 1] == 1):
+                        count, begin, first = 0, i, slot
+                    count += 1
+                    if count == LEAST:
+                        chains += 1
+                    if count >= LEAST:
+                        found[chains - 1] = begin, first, count
+                    i, slot = i + 2, slot + 2
+                    continue
+            count = 0
             if ops[i] < FIRST_STRUCTURAL:
                 slot += 1
             elif ops[i] != GUARD:
                 slot += aux[a[i] + SIZE]
             i += 1
-        return chains, total
+        return chains
 
-    return count_chains
+    return find_chains
 
 
 @sweep
 def write_chains(digest):
-    def write_chains(ops, a, b, aux, reads, slot, new_ops, new_a, new_b, at):
-        """The columns with a DOT for each chain; side records are written to `aux` from a place on."""
+    def write_chains(ops, a, b, found, new_ops, new_a, new_b, aux, at):
+        """Write the columns with a DOT for each chain, and its side record to `aux` from a place on."""
         digest
         i = n = 0
-        while i < ops.size:
-            count = chain(ops, a, b, reads, i, slot)
-            if count:
-                aux[at + LENGTH], aux[at + SIZE], aux[at + START] = PAIRS + count, 2 * count, addend(a, b, i, slot)
-                aux[at + PARAM], aux[at + CLEAN] = 0, 1
-                for k in range(count):
-                    aux[at + PAIRS + k] = np.int64(a[i + 2 * k]) | np.int64(b[i + 2 * k]) << 32
-                new_ops[n], new_a[n], new_b[n] = DOT, at, 0
-                at, slot, i, n = at + PAIRS + count, slot + 2 * count, i + 2 * count, n + 1
-                continue
-            new_ops[n], new_a[n], new_b[n] = ops[i], a[i], b[i]
-            if ops[i] < FIRST_STRUCTURAL:
-                slot += 1
-            elif ops[i] != GUARD:
-                slot += aux[a[i] + SIZE]
-            i, n = i + 1, n + 1
+        for k in range(len(found) + 1):
+            begin = found[k, 0] if k < len(found) else ops.size
+            while i < begin:
+                new_ops[n], new_a[n], new_b[n] = ops[i], a[i], b[i]
+                i, n = i + 1, n + 1
+            if k == len(found):
+                break
+            first, count = found[k, 1], found[k, 2]
+            aux[at + LENGTH], aux[at + SIZE], aux[at + PARAM], aux[at + CLEAN] = PAIRS + count, 2 * count, 0, 1
+            aux[at + START] = b[i + 1] if a[i + 1] == first else a[i + 1]
+            for pair in range(count):
+                aux[at + PAIRS + pair] = np.int64(a[i]) | np.int64(b[i]) << 32
+                i += 2
+            new_ops[n], new_a[n], new_b[n] = DOT, at, 0
+            at, n = at + PAIRS + count, n + 1
 
     return write_chains
 
 
 def fuse_chains(columns, program):
     """The columns of a plan of a program with a DOT for every chain, if there are enough of them."""
-    ops, _, _, aux = columns
+    ops, a, b, aux = columns
     reads = np.ones(program.slots, np.uint8)
-    chains, total = count_chains.now(*columns, reads, program.first_result)  # as if nothing were read twice
-    if 2 * total > WORTHWHILE * ops.size:
+    found = np.empty((ops.size // (2 * LEAST), 3), np.int64)
+    count = find_chains.now(*columns, reads, program.first_result, found)  # as if nothing were read twice
+    if found[:count, 2].sum() * 2 > WORTHWHILE * ops.size:
         reads[:] = 0
         count_reads.now(*columns, program.outputs, reads, np.zeros(program.slots + 1, np.int32))
-        chains, total = count_chains.now(*columns, reads, program.first_result)
+        count = find_chains.now(*columns, reads, program.first_result, found)
+    found, total = found[:count], int(found[:count, 2].sum())
     if 2 * total <= WORTHWHILE * ops.size:
         return columns
-    at, n = aux.size, ops.size - 2 * total + chains
-    aux = np.concatenate([aux, np.empty(PAIRS * chains + total, np.int64)])
-    new = tuple(np.empty(n, column.dtype) for column in columns[:3])
-    write_chains.now(*columns[:3], aux, reads, program.first_result, *new, at)
+    new = tuple(np.empty(ops.size - 2 * total + count, column.dtype) for column in columns[:3])
+    at, aux = aux.size, np.concatenate([aux, np.empty(PAIRS * count + total, np.int64)])
+    write_chains.now(ops, a, b, found, *new, aux, at)
     return *new, aux
