@@ -1,8 +1,8 @@
 """Value numbering: every operand reads the first of equal results, found through a hash table in flat arrays.
 
-One pass in the order of the instructions. An operand is replaced by the slot that is known to hold the same number; then
-identities rewrite the instruction, or say that it only copies; then the table is asked whether it was met before. The
-rows of `rules` are what `transform.identities` writes:
+One pass in the order of the instructions. An operand is replaced by the slot that is known to hold the same number;
+then identities rewrite the instruction, or say that it only copies; then the table is asked whether it was met before.
+The rows of `rules` are what `transform.identities` writes:
 
     KIND_X VALUE_X  KIND_Y VALUE_Y  ALIKE  TARGET  FROM_X FROM_Y
 
@@ -13,6 +13,8 @@ operand, an operand of an operand, or the passive zero.
 Cocke and Schwartz (1970), "Programming languages and their compilers".
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from fasttape.compiler.jit import kernel, sweep
@@ -22,6 +24,7 @@ from fasttape.layout import (
     ADJOINT,
     B_IS_SLOT,
     CODE,
+    CONST,
     ELEMENTWISE,
     FIRST,
     FIRST_STRUCTURAL,
@@ -41,120 +44,73 @@ KIND_X, VALUE_X, KIND_Y, VALUE_Y, ALIKE, TARGET, FROM_X, FROM_Y, FIELDS = range(
 ANY, CONSTANT, RESULT_OF, PARAMETER = range(4)
 X, Y, X_OF_X, Y_OF_X, X_OF_Y, Y_OF_Y, ZERO = range(7)
 COPY = -1
+ROW, FIRST_OPERAND, REST = range(
+    3
+)  # of a slot: the row, or CONST and bits, or UNKNOWN; of a record its opcode and place
+UNKNOWN = 256
 REWRITES = 8  # of one instruction, at most
 MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
-@kernel
-def matches(kind, value, slot, ops, makers, bits, front):
-    """Whether an operand is what a rule asks for; `front` is the first slot and the one behind the constants."""
-    if kind == ANY:
-        return True
-    if kind == PARAMETER:
-        return slot == value
-    if kind == RESULT_OF:
-        return makers[slot] > 0 and ops[makers[slot] - 1] == value
-    if slot == 0:
-        return value == 0
-    return front[0] <= slot < front[1] and bits[slot - front[0]] == value
+class Rules(NamedTuple):
+    """Identities in flat arrays, and what tells at once that none of them matches."""
+
+    rows: np.ndarray  # (rules, FIELDS) int64, those of each opcode side by side
+    starts: np.ndarray  # (257,): where those of each opcode begin
+    always: np.ndarray  # (256,) bool: opcodes with a rule that asks nothing of single operands
+    told: np.ndarray  # (257,) bool: what some rule asks an operand to be the result of
+    constants: np.ndarray  # the bits that some rule asks for
 
 
 @kernel
-def taken(source, x, y, a, b, makers):
+def matches(kind, value, operand, row, first):
+    """Whether an operand, the result of a row, is what a rule asks for."""
+    if kind == CONSTANT:
+        return row == CONST and first == value
+    return kind == ANY or (operand == value if kind == PARAMETER else row == value)
+
+
+@kernel
+def taken(source, x, y, known):
     """The slot that a rule names."""
+    if source == ZERO:
+        return 0
     if source <= Y:
         return y if source == Y else x
-    if source == ZERO:
-        return np.uint32(0)
-    made = makers[x if source <= Y_OF_X else y] - 1
-    return a[made] if source == X_OF_X or source == X_OF_Y else b[made]
+    of = x if source <= Y_OF_X else y
+    return known[of, FIRST_OPERAND] if source == X_OF_X or source == X_OF_Y else known[of, REST]  # noqa: SIM109
 
 
 @kernel
-def rewrite(op, x, y, rules, starts, ops, a, b, makers, bits, front):
+def rewrite(op, x, y, rules, starts, known):
     """The instruction that identities make of one: (row or COPY, x, y)."""
     for _ in range(REWRITES):
-        found = -1
-        for k in range(starts[op], starts[op + 1]):
-            rule = rules[k]
+        found, k, stop = -1, starts[op], starts[op + 1]
+        row_x, first_x = known[x, ROW], known[x, FIRST_OPERAND]
+        row_y, first_y = (known[y, ROW], known[y, FIRST_OPERAND]) if B_IS_SLOT[op] else (UNKNOWN, UNKNOWN)
+        while k < stop and found < 0:
             if (
-                (not rule[ALIKE] or x == y)
-                and matches(rule[KIND_X], rule[VALUE_X], x, ops, makers, bits, front)
-                and matches(rule[KIND_Y], rule[VALUE_Y], y, ops, makers, bits, front)
+                (x == y or not rules[k, ALIKE])
+                and matches(rules[k, KIND_X], rules[k, VALUE_X], x, row_x, first_x)
+                and matches(rules[k, KIND_Y], rules[k, VALUE_Y], y, row_y, first_y)
             ):
                 found = k
-                break
+            k += 1
         if found < 0:
             break
-        rule = rules[found]
-        x, y = taken(rule[FROM_X], x, y, a, b, makers), taken(rule[FROM_Y], x, y, a, b, makers)
-        op = rule[TARGET]
+        x, y = taken(rules[found, FROM_X], x, y, known), taken(rules[found, FROM_Y], x, y, known)
+        op = rules[found, TARGET]
         if op == COPY:
             break
+        y = y if B_IS_SLOT[op] else 0
     return op, x, y
 
 
 @kernel
-def scalar_hash(op, x, y):
-    value = (np.uint64(op) << np.uint64(56)) ^ np.uint64(x) ^ (np.uint64(y) << np.uint64(32))
+def mix(op, x, y):
+    value = (np.uint64(op) << np.uint64(56)) ^ np.uint64(x) ^ (np.uint64(y) << np.uint64(31))
     value = (value ^ (value >> np.uint64(29))) * MIX
     return value ^ (value >> np.uint64(32))
-
-
-@kernel
-def record_hash(aux, p):
-    value = np.uint64(0)
-    for k in range(p, p + aux[p + LENGTH]):
-        value = (value ^ np.uint64(aux[k])) * MIX
-        value ^= value >> np.uint64(29)
-    return value
-
-
-@kernel
-def same_words(aux, p, q, count):
-    for k in range(count):
-        if aux[p + k] != aux[q + k]:
-            return False
-    return True
-
-
-@kernel
-def equal(i, k, ops, a, b, aux, commutes):
-    """Whether two instructions compute the same."""
-    op = ops[i]
-    if op != ops[k]:
-        return False
-    if op >= FIRST_STRUCTURAL and op != GUARD:
-        return same_words(aux, a[i], a[k], max(aux[a[i] + LENGTH], aux[a[k] + LENGTH]))
-    if TERNARY[op]:
-        return a[i] == a[k] and same_words(aux, b[i], b[k], 2)
-    return (a[i] == a[k] and b[i] == b[k]) or (commutes[op] and a[i] == b[k] and b[i] == a[k])
-
-
-@kernel
-def key(i, ops, a, b, aux, commutes):
-    """The hash of an instruction."""
-    op = ops[i]
-    if op >= FIRST_STRUCTURAL and op != GUARD:
-        return scalar_hash(op, record_hash(aux, np.int64(a[i])) >> np.uint64(32), 0)
-    if TERNARY[op]:
-        return scalar_hash(op, a[i], aux[b[i]] ^ (aux[b[i] + 1] << 16))
-    if commutes[op]:
-        return scalar_hash(op, min(a[i], b[i]), max(a[i], b[i]))
-    return scalar_hash(op, a[i], b[i])
-
-
-@kernel
-def look_up(i, slot, ops, a, b, aux, commutes, table, slots):
-    """The first result of the first equal instruction, which this one becomes if there was none."""
-    mask = np.uint64(table.size - 1)
-    place = key(i, ops, a, b, aux, commutes) & mask
-    while table[place]:
-        if equal(i, np.int64(table[place]) - 1, ops, a, b, aux, commutes):
-            return np.int64(slots[place])
-        place = (place + np.uint64(1)) & mask
-    table[place], slots[place] = i + 1, slot
-    return slot
 
 
 @kernel
@@ -200,24 +156,20 @@ def list_part(aux, p, q):
 
 
 @kernel
-def copied_operand(aux, p, rules, starts, bits, front):
+def copied_operand(aux, p, rules, starts, known):
     """The number of the operand that an elementwise instruction only copies, or -1."""
-    row = aux[p + CODE]
+    row, count = aux[p + CODE], aux[p + OPERANDS]
     for k in range(starts[row], starts[row + 1]):
-        rule = rules[k]
-        if rule[TARGET] != COPY or rule[FROM_X] > Y or rule[ALIKE]:
+        source = rules[k, FROM_X]
+        if rules[k, TARGET] != COPY or source > Y or rules[k, ALIKE]:
             continue
-        other = 1 - rule[FROM_X]
-        if aux[p + OPERANDS] == 1 and rule[KIND_X] == ANY and rule[KIND_Y] == ANY:
-            return rule[FROM_X]
-        wanted = rule[VALUE_X] if other == X else rule[VALUE_Y]
-        if aux[p + OPERANDS] == 2 and (rule[KIND_X] if other == X else rule[KIND_Y]) == CONSTANT:
-            q = operand(aux, p, other)
-            low, high = span(aux, p, q)
-            if high == low + 1 and (
-                (low == 0 and wanted == 0) or (front[0] <= low < front[1] and bits[low - front[0]] == wanted)
-            ):
-                return rule[FROM_X]
+        kind, value = (rules[k, KIND_Y], rules[k, VALUE_Y]) if source == X else (rules[k, KIND_X], rules[k, VALUE_X])
+        if kind == ANY and count == 1:
+            return source
+        if kind == CONSTANT and count == 2:
+            low, high = span(aux, p, operand(aux, p, 1 - source))
+            if high == low + 1 and known[low, ROW] == CONST and known[low, FIRST_OPERAND] == value:
+                return source
     return -1
 
 
@@ -229,53 +181,102 @@ def follow(aux, p, q, same, slot):
         same[slot + i] = same[place if aux[q + LIST] == REGULAR else aux[p + aux[q + LIST] + place]]
 
 
+@kernel
+def equal_records(aux, p, q):
+    different = 0
+    for k in range(aux[p + LENGTH] if aux[p + LENGTH] == aux[q + LENGTH] else 1):  # one word tells two lengths apart
+        different += aux[p + k] != aux[q + k]
+    return different == 0
+
+
+@kernel
+def number_record(op, p, slot, aux, same, known, table):
+    """Find the first array instruction that is equal to the one with the record at p."""
+    value = np.uint64(0)
+    for k in range(p, p + aux[p + LENGTH]):
+        value = (value ^ np.uint64(aux[k])) * MIX
+        value ^= value >> np.uint64(29)
+    mask = np.uint64(table.size - 1)
+    place = value & mask
+    while table[place]:
+        first = np.int64(table[place])
+        if known[first, ROW] == op and equal_records(aux, p, known[first, FIRST_OPERAND]):
+            for j in range(aux[p + SIZE]):
+                same[slot + j] = first + j
+            return
+        place = (place + np.uint64(1)) & mask
+    table[place] = slot
+    known[slot, ROW], known[slot, FIRST_OPERAND] = op, p
+
+
+@kernel
+def number_array(op, p, slot, aux, same, known, rules, starts, table):
+    """What `numbering` does with an array instruction; the number of its results."""
+    replace_operands(aux, p, same)
+    k = copied_operand(aux, p, rules, starts, known) if op == ELEMENTWISE else -1
+    if k >= 0:
+        follow(aux, p, operand(aux, p, k), same, slot)
+    elif aux[p + SIZE]:
+        number_record(op, p, slot, aux, same, known, table)
+    return aux[p + SIZE]
+
+
 @sweep
 def numbering(digest):
-    def numbering(ops, a, b, aux, same, makers, bits, front, rules, starts, commutes, table, slots, dropped, slot):
+    def numbering(ops, a, b, aux, same, known, rules, starts, always, told, commutes, table, slot):
+        """Rewrite instructions; `same` gets the slot that holds the number of each slot, `known` how it is made."""
         digest
+        mask = np.uint64(table.size - 1)
         for i in range(ops.size):
-            op, p = ops[i], np.int64(a[i])
+            op = np.int64(ops[i])
             if op >= FIRST_STRUCTURAL and op != GUARD:
-                size = aux[p + SIZE]
-                replace_operands(aux, p, same)
-                k = copied_operand(aux, p, rules, starts, bits, front) if op == ELEMENTWISE else -1
-                if k >= 0:
-                    follow(aux, p, operand(aux, p, k), same, slot)
-                else:
-                    found = look_up(i, slot, ops, a, b, aux, commutes, table, slots)
-                    for j in range(size if found != slot else 0):
-                        same[slot + j] = found + j
-                slot += size
+                slot += number_array(op, np.int64(a[i]), slot, aux, same, known, rules, starts, table)
                 continue
-            a[i] = same[p]
-            if B_IS_SLOT[op]:
-                b[i] = same[b[i]]
-            elif TERNARY[op]:
-                aux[b[i]], aux[b[i] + 1] = same[aux[b[i]]], same[aux[b[i] + 1]]
+            x, y = np.int64(same[a[i]]), np.int64(b[i])
+            a[i] = x
             if op == GUARD:
-                dropped[i] = look_up(i, i, ops, a, b, aux, commutes, table, slots) != i
                 continue
-            made, x, y = np.int64(op), a[i], b[i]
-            if starts[op] < starts[op + 1]:
-                made, x, y = rewrite(made, x, y, rules, starts, ops, a, b, makers, bits, front)
-            if made == COPY:
-                same[slot] = x
-            else:
-                ops[i], a[i], b[i] = made, x, y if made == op or B_IS_SLOT[made] else np.uint32(0)
-                makers[slot] = i + 1
-                same[slot] = look_up(i, slot, ops, a, b, aux, commutes, table, slots)
+            if B_IS_SLOT[op]:
+                y = np.int64(same[y])
+            elif TERNARY[op]:
+                aux[y], aux[y + 1] = same[aux[y]], same[aux[y + 1]]
+                y = aux[y] | aux[y + 1] << 31
+            row = op
+            if always[op] or told[known[x, ROW]] or (B_IS_SLOT[op] and told[known[y, ROW]]):
+                row, x, y = rewrite(op, x, y, rules, starts, known)
+                if row == COPY:
+                    same[slot] = x
+                    slot += 1
+                    continue
+                ops[i], a[i] = row, x
+            if not TERNARY[row]:
+                b[i] = y
+            if commutes[row] and x > y:
+                x, y = y, x
+            place = mix(row, x, y) & mask
+            while table[place]:
+                k = table[place]
+                if known[k, ROW] == row and known[k, FIRST_OPERAND] == x and known[k, REST] == y:
+                    break
+                place = (place + np.uint64(1)) & mask
+            if not table[place]:
+                table[place] = slot
+                known[slot, ROW], known[slot, FIRST_OPERAND], known[slot, REST] = row, x, y
+            same[slot] = table[place]
             slot += 1
 
     return numbering
 
 
-def number(columns, same, bits, front, first, rules, starts, commutes):
-    """Rewrite columns in place; `same` gets the slot that holds each one's number. Returns which guards are repeated.
+def number(columns, same, constants, front, rules: Rules, commutes):
+    """Rewrite columns in place; `same` gets the slot that holds each slot's number.
 
-    `bits` are those of the constants, whose slots are from `front[0]` to `front[1]`; results begin at `first`.
+    `constants` are the bits of the constants, whose slots begin at `front`.
     """
-    size = 1 << max(int(2 * columns[0].size).bit_length(), 4)
-    table, slots = np.zeros(size, np.uint32), np.empty(size, np.uint32)
-    makers, dropped = np.zeros(same.size, np.uint32), np.zeros(columns[0].size, np.bool_)
-    numbering.now(*columns, same, makers, bits, front, rules, starts, commutes, table, slots, dropped, first)
-    return dropped
+    told = np.isin(constants, rules.constants)
+    known = np.full((same.size, 3), UNKNOWN, np.int64)
+    known[0] = CONST, 0, 0
+    known[front : front + constants.size, ROW][told] = CONST
+    known[front : front + constants.size, FIRST_OPERAND] = constants
+    table = np.zeros(1 << max(int(2 * columns[0].size).bit_length(), 4), np.uint32)
+    numbering.now(*columns, same, known, *rules[:4], commutes, table, front + constants.size)

@@ -1,4 +1,4 @@
-"""Pruning: which instructions something needs, which are known without inputs, and the program of those that are kept."""
+"""Pruning: which instructions are needed, which are known without inputs, and the columns of those that are kept."""
 
 import numpy as np
 
@@ -54,7 +54,7 @@ def liveness(digest):
                 continue
             size = 1 if op < FIRST_STRUCTURAL else aux[p + SIZE]
             needed = False
-            for j in range(size):
+            for _ in range(size):
                 slot -= 1
                 inside += spans[slot + 1]
                 needed |= live[slot] or inside > 0

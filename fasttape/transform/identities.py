@@ -4,9 +4,9 @@ A pattern is a row and its operands: a name stands for any operand, a float for 
 for the integer of the instruction, a pattern for the result of another row. What takes its place is an operand, 0.0, or
 one row on operands. Of a row whose operands may be exchanged one order is enough.
 
-EXACT identities give the same bits for all numbers, zeros of either sign, infinities and subnormal numbers included.
-Only of nan there are several, and which one comes out is left open here as IEEE 754 leaves it open. LOOSE ones may round
-differently or lose the sign of a zero, an infinity or a nan.
+EXACT identities give the same bits for all numbers: zeros of either sign, infinities and subnormals included.
+Only of nan there are several, and which one comes out is left open here as IEEE 754 leaves it open. LOOSE ones may
+round differently or lose the sign of a zero, an infinity or a nan.
 """
 
 import struct
@@ -16,6 +16,7 @@ import numpy as np
 
 from fasttape import ops
 from fasttape.execute import numbering as n
+from fasttape.layout import CONST
 
 Pattern = Any  # (row, operand[, operand]), an operand being a name, a number or a (row, name[, name])
 
@@ -78,16 +79,19 @@ def bits(x: float) -> int:
     return int(struct.unpack("q", struct.pack("d", x))[0])
 
 
-def rules(identities) -> tuple[np.ndarray, np.ndarray]:
-    """Identities as the rows that `execute.numbering` reads, those of each opcode between two of `starts`."""
+def rules(identities) -> n.Rules:
+    """Identities as `execute.numbering` reads them."""
     found: list[tuple[int, list[int]]] = []
     for pattern, result in identities:
-        for operands in orders(pattern):
-            found.append((ops.CODE[pattern[0]], rule(operands, result)))
+        found += [(ops.CODE[pattern[0]], rule(operands, result)) for operands in orders(pattern)]
     found.sort(key=lambda pair: pair[0])  # stable: what stands first is tried first
-    codes = np.array([code for code, _ in found])
-    starts = np.searchsorted(codes, np.arange(257))
-    return np.array([fields for _, fields in found], np.int64), starts.astype(np.int64)
+    codes, rows = np.array([code for code, _ in found]), np.array([fields for _, fields in found], np.int64)
+    kinds, values = rows[:, [n.KIND_X, n.KIND_Y]], rows[:, [n.VALUE_X, n.VALUE_Y]]
+    always, told = np.zeros(256, bool), np.zeros(257, bool)
+    always[codes[~np.isin(kinds, [n.CONSTANT, n.RESULT_OF]).any(axis=1)]] = True
+    told[[CONST, *values[kinds == n.RESULT_OF]]] = True
+    starts = np.searchsorted(codes, np.arange(257)).astype(np.int64)
+    return n.Rules(rows, starts, always, told, np.append(values[kinds == n.CONSTANT], 0))
 
 
 def orders(pattern):

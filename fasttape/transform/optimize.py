@@ -127,16 +127,25 @@ def numbers(program: Program, slots) -> np.ndarray:
 def share(program: Program, *, inexact: bool = False) -> Program:
     """Compute equal results once, and replace instructions by what identities make of them."""
     columns = tuple(column.copy() for column in program.columns)
-    front = np.array([1 + program.inputs, program.first_result])
+    front, stop = 1 + program.inputs, program.first_result
     bits = program.constants.astype(np.float64).view(np.int64)
     same = np.arange(program.slots, dtype=np.uint32)
     _, firsts, kinds = np.unique(bits, return_index=True, return_inverse=True)
-    same[front[0] : front[1]] = front[0] + firsts[kinds.reshape(-1)]
-    same[front[0] : front[1]][bits == 0] = 0
-    dropped = number(columns, same, bits, front, program.first_result, *tables(inexact), COMMUTES)
+    same[front:stop] = np.where(bits == 0, 0, front + firsts[kinds.reshape(-1)])
+    number(columns, same, bits, front, tables(inexact), COMMUTES)
     ops, a, b, aux = columns
     made = program._replace(ops=ops, a=a, b=b, aux=aux, outputs=same[program.outputs])
-    return without(made, dropped)
+    return without(made, repeated_guards(made))
+
+
+def repeated_guards(program: Program) -> np.ndarray:
+    """Which instructions are guards of what another has checked before."""
+    dropped = np.zeros(program.ops.size, bool)
+    guards = program.guards[:, 0]
+    dropped[guards] = True
+    checked = np.stack([program.a[guards], program.b[guards]], axis=1)
+    dropped[guards[np.unique(checked, axis=0, return_index=True)[1]]] = False
+    return dropped
 
 
 @functools.cache
