@@ -1,10 +1,11 @@
 """The table: every problem that is measured, in the order of the report."""
 
-from benchmarks import arrays, network, processes, scalars
+from benchmarks import arrays, network, processes, ratios, scalars
 
 PROBLEMS = (
     *scalars.PROBLEMS,
     *network.PROBLEMS,
     *arrays.PROBLEMS,
+    *ratios.PROBLEMS,
     *processes.PROBLEMS,
 )
