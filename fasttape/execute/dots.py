@@ -59,10 +59,12 @@ def dot_reverse(values, adjoints, slot, p, b, aux, scratch, entries):
         return
     zero = adjoints.dtype.type(0.0)
     adjoints[result] = zero
-    adjoints[np.uint64(aux[p + START])] += w
-    last = np.uint64(p + aux[p + LENGTH] - 1)
+    first, last = np.uint64(p + PAIRS), np.uint64(p + aux[p + LENGTH] - 1)
     for k in range(np.uint64(aux[p + LENGTH] - PAIRS)):
-        pair = np.uint64(aux[last - np.uint64(k)])
+        place = last - np.uint64(k)
+        if place == first:  # the sum that the chain begins with comes before its first product
+            adjoints[np.uint64(aux[p + START])] += w
+        pair = np.uint64(aux[place])
         x, y = pair & LOWER, pair >> HALF
         at_x, at_y = values[x], values[y]
         by_x, by_y = w * at_y, w * at_x

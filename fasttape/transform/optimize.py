@@ -3,7 +3,7 @@
 `prune` keeps what outputs and guards need; `fold` makes constants of what depends on constants only; `share` computes
 equal subexpressions once and applies the identities of `transform.identities`. Each is linear in the length of a
 program, keeps the order of instructions, and finds nothing more to do in what it returns. Guards stay, but one that
-another has checked already, or that constants decide, goes.
+another has checked already goes.
 """
 
 import functools
