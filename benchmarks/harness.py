@@ -117,9 +117,11 @@ def agree(problem: Problem, name: str, result: np.ndarray, expected: np.ndarray 
 
 
 def flat(result: Any) -> np.ndarray:
-    """All numbers of a nest of tuples, lists and arrays in one vector; none for None."""
+    """All numbers of a nest of dicts, tuples, lists and arrays in one vector, by the order of keys; none for None."""
     if result is None:
         return np.empty(0)
+    if isinstance(result, dict):
+        result = [result[key] for key in sorted(result)]
     if isinstance(result, (list, tuple)):
         return np.concatenate([flat(part) for part in result]) if result else np.empty(0)
     return np.ravel(np.asarray(result, dtype=float))

@@ -1,8 +1,9 @@
 """The table: every problem that is measured, in the order of the report."""
 
-from benchmarks import arrays, network, processes, ratios, scalars
+from benchmarks import arrays, calls, network, processes, ratios, scalars
 
 PROBLEMS = (
+    *calls.PROBLEMS,
     *scalars.PROBLEMS,
     *network.PROBLEMS,
     *arrays.PROBLEMS,

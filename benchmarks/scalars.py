@@ -1,6 +1,5 @@
-"""Long tapes of scalar instructions: recording, sweeping and storing them; and Example 1, which is short."""
+"""Long tapes of scalar instructions: recording, sweeping and storing them."""
 
-import math
 from typing import NamedTuple
 
 import numba
@@ -8,7 +7,7 @@ import numpy as np
 
 import fasttape as ft
 from benchmarks import network, object_tape
-from benchmarks.harness import Figure, Problem, relative, speedup
+from benchmarks.harness import Figure, Problem, relative
 
 
 class Valley(NamedTuple):
@@ -186,63 +185,7 @@ SWEEP_FIGURES = (
 )
 
 
-def example1(x, sqrt=math.sqrt, exp=math.exp, cos=math.cos):
-    return sqrt(x**2 + exp(x**2)) + cos(x**2 + exp(x**2))
-
-
-def example1_by_hand(x):
-    def run():
-        square = x * x
-        power = math.exp(square)
-        u = square + power
-        root = math.sqrt(u)
-        return root + math.cos(u), (0.5 / root - math.sin(u)) * 2 * x * (1 + power)
-
-    return run
-
-
-def example1_objects(x):
-    def run():
-        start = object_tape.Number(x)
-        result = example1(start, object_tape.sqrt, object_tape.exp, object_tape.cos)
-        return result.value, object_tape.gradient(result, [start])
-
-    return run
-
-
-def example1_autograd(x):
-    import autograd.numpy as anp
-    from autograd import value_and_grad
-
-    run = value_and_grad(lambda x: example1(x, anp.sqrt, anp.exp, anp.cos))
-    return lambda: run(x)
-
-
-def example1_recorded(x):
-    run = ft.value_and_grad(lambda x: math.sqrt(x**2 + math.exp(x**2)) + math.cos(x**2 + math.exp(x**2)))
-    return lambda: run(x)
-
-
-def example1_replayed(x):
-    tape = ft.record(lambda x: math.sqrt(x**2 + math.exp(x**2)) + math.cos(x**2 + math.exp(x**2)), x)
-    return lambda: tape.value_and_grad(x)
-
-
 PROBLEMS = (
-    Problem(
-        "example1",
-        "value and derivative of sqrt(x² + exp(x²)) + cos(x² + exp(x²)), one call from Python",
-        lambda rng: 1.2 if rng is None else float(rng.uniform(0.5, 1.3)),
-        {
-            "by hand": example1_by_hand,
-            "autograd": example1_autograd,
-            "object tape": example1_objects,
-            "fasttape recorded anew": example1_recorded,
-            "fasttape replayed": example1_replayed,
-        },
-        (speedup("fasttape replayed", "autograd"), speedup("fasttape recorded anew", "autograd")),
-        samples=200,
-    ),
     Problem(
         "recording",
         "Rosenbrock's function in Python scalars, recorded and not swept",

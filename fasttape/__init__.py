@@ -13,10 +13,13 @@ from fasttape.api import (
     value_and_grad,
     vjp,
 )
+from fasttape.compiled import NeverRepeatsWarning, compile
 from fasttape.tape import Tape, record
 
 __all__ = [
+    "NeverRepeatsWarning",
     "Tape",
+    "compile",
     "elementwise_grad",
     "grad",
     "hessian",

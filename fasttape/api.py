@@ -2,13 +2,14 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fasttape.binding import match_tangents
 from fasttape.derivatives import Linearization
 from fasttape.derivatives import jacobian as jacobian_of
+from fasttape.direct import BOTH, GRADIENT
 from fasttape.errors import ArgumentError, LeakError
 from fasttape.evaluation import Evaluator
 from fasttape.recording import record_call, scalar_output
@@ -68,7 +69,7 @@ def value_and_grad(
         value, gradient, aux = differentiate(f, args, keywords, argnums, has_aux, "value_and_grad")
         return ((value, aux) if has_aux else value), gradient
 
-    return named("value_and_grad", f, run)
+    return named("value_and_grad", f, run, None if has_aux else Differentiated(BOTH, f, argnums))
 
 
 def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: bool = False) -> Callable[..., Any]:
@@ -88,7 +89,7 @@ def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: boo
         _, gradient, aux = differentiate(f, args, keywords, argnums, has_aux, "grad")
         return (gradient, aux) if has_aux else gradient
 
-    return named("grad", f, run)
+    return named("grad", f, run, None if has_aux else Differentiated(GRADIENT, f, argnums))
 
 
 def jvp(
@@ -268,11 +269,22 @@ def summed(f: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
     return np.sum(f(*args, **keywords))
 
 
-def named(transform: str, f: Callable[..., Any], run: Any) -> Callable[..., Any]:
+class Differentiated(NamedTuple):
+    """What a transform returns and of which function, for those who can get it in another way."""
+
+    what: str  # as `direct` names it
+    function: Callable[..., Any]
+    argnums: Any
+
+
+def named(
+    transform: str, f: Callable[..., Any], run: Any, differentiated: Differentiated | None = None
+) -> Callable[..., Any]:
     """The wrapper of a transform under a name that shows both."""
     name = getattr(f, "__name__", type(f).__name__)
     functools.update_wrapper(run, f, assigned=("__module__", "__doc__"), updated=())
     run.__name__ = run.__qualname__ = f"{transform}({name})"
+    run.differentiated = differentiated
     del run.__wrapped__  # the transform, not the function under it, is what a caller holds
     renamed: Callable[..., Any] = run
     return renamed

@@ -7,11 +7,13 @@ import numpy as np
 from fasttape import trees
 from fasttape.errors import ArgnumsError, ArgumentError, ReplayError, UnsupportedError
 from fasttape.recorders.array import TracedArray
+from fasttape.recorders.dependencies import Dependencies, Snapshot
 from fasttape.recorders.scalar import TracedScalar, traced
 
 SCALAR, ARRAY, STATIC = "scalar", "array", "static"
+NOTHING = object()  # argnums of a recording that is only evaluated
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
-PLAIN = frozenset({float, int})
+PLAIN = {True: frozenset({float}), False: frozenset({float, int})}  # by whether floats only may stand for floats
 
 
 class Leaf(NamedTuple):
@@ -22,7 +24,7 @@ class Leaf(NamedTuple):
     stop: int
     shape: tuple[int, ...]
     dtype: Any  # of the argument: float for a Python number, else a NumPy dtype
-    value: Any  # what a static leaf held
+    value: Snapshot | None  # what a static leaf held
     argument: int  # position of the argument that the leaf belongs to
 
 
@@ -89,8 +91,11 @@ def float_kind(x, name, argument):
 
 
 def read(name, args, keywords, argnums, *, passive: bool) -> tuple[Signature, list]:
-    """The signature of a call and its leaves; `passive` makes inputs of floats that are not differentiated as well."""
-    positions = check_argnums(name, argnums, len(args))
+    """The signature of a call and its leaves; `passive` makes inputs of floats that are not differentiated as well.
+
+    With NOTHING for argnums nothing is differentiated.
+    """
+    positions = () if argnums is NOTHING else check_argnums(name, argnums, len(args))
     leaves, values, structures, counts, at = [], [], [], [], 1
     for argument, tree in enumerate(args):
         flat, structure = trees.flatten(tree)
@@ -103,7 +108,7 @@ def read(name, args, keywords, argnums, *, passive: bool) -> tuple[Signature, li
                 leaf = Leaf(kind, at, at + size, shape, dtype, None, argument)
                 at = leaf.stop
             else:
-                kept = x.copy() if passive and isinstance(x, np.ndarray) else x  # it may be written to later
+                kept = Dependencies().snapshot(x) if passive else None
                 leaf = Leaf(STATIC, at, at, (), None, kept, argument)
             leaves.append(leaf)
             values.append(x)
@@ -149,35 +154,46 @@ def fill(signature, values, out, placed=()):
             out[start - 1 : stop - 1].reshape(shape)[...] = values[k]
 
 
-def match(signature, args):
-    """The leaves of new arguments for a replay; raises where the recording does not hold for them."""
+def match(signature, args, *, exact=False):
+    """The leaves of new arguments for a replay; raises where the recording does not hold for them.
+
+    With `exact` it holds for the classes of numbers and the dtypes that were recorded only.
+    """
     if len(args) != len(signature.structures):
-        raise ReplayError(f"this tape takes {len(signature.structures)} arguments, not {len(args)}")
+        message = f"this tape takes {len(signature.structures)} arguments, not {len(args)}"
+        raise ReplayError(message, "another number of arguments")
     values = []
     for position, tree in enumerate(args):
         flat, structure = trees.flatten(tree)
         if structure != signature.structures[position]:
-            raise ReplayError(f"argument {position} has another structure than the one that was recorded")
+            message = f"argument {position} has another structure than the one that was recorded"
+            raise ReplayError(message, f"argument {position} has another structure")
         values += flat
-    if not (signature.plain and PLAIN.issuperset(map(type, values))):
+    if not (signature.plain and PLAIN[exact].issuperset(map(type, values))):
         for leaf, x in zip(signature.leaves, values, strict=True):
             if leaf.kind != ARRAY or x.__class__ is not np.ndarray or x.dtype != leaf.dtype or x.shape != leaf.shape:
-                match_leaf(signature, leaf, x)
+                match_leaf(signature, leaf, x, exact)
     return values
 
 
-def match_leaf(signature, leaf, x):
+def match_leaf(signature, leaf, x, exact):
     if leaf.kind == STATIC:
-        if not same(x, leaf.value):
-            was = f"it was {leaf.value!r} and now is {x!r}"
-            raise ReplayError(f"argument {leaf.argument} is part of this recording: {was}; record again")
+        if not leaf.value.holds(x):
+            was = f"it was {leaf.value.was()!r} and now is {x!r}"
+            message = f"argument {leaf.argument} is part of this recording: {was}; record again"
+            raise ReplayError(message, f"argument {leaf.argument} has another value")
         return
     _, dtype = float_kind(x, signature.name, leaf.argument)
     if np.shape(x) != leaf.shape:
         was = f"but the tape was recorded with {leaf.shape}"
-        raise ReplayError(f"argument {leaf.argument} has shape {np.shape(x)}, {was}; record again")
+        message = f"argument {leaf.argument} has shape {np.shape(x)}, {was}; record again"
+        raise ReplayError(message, f"argument {leaf.argument} has another shape")
+    if exact and (dtype != leaf.dtype or (type(x) is int and leaf.argument not in signature.argnums)):
+        message = f"argument {leaf.argument} is {describe(x)}, and another class of numbers was recorded; record again"
+        raise ReplayError(message, f"argument {leaf.argument} has another dtype")
     if dtype is not float and dtype == FLOATS[0] and signature.dtype == FLOATS[1]:
-        raise ReplayError(f"argument {leaf.argument} is float64, but the tape was recorded in float32; record again")
+        message = f"argument {leaf.argument} is float64, but the tape was recorded in float32; record again"
+        raise ReplayError(message, f"argument {leaf.argument} has another dtype")
 
 
 def match_tangents(signature, tangents):
@@ -203,16 +219,6 @@ def match_tangents(signature, tangents):
                 "name it in argnums when recording"
             )
     return values
-
-
-def same(x, y) -> bool:
-    """Whether a static argument is what it was, arrays by content."""
-    if isinstance(x, np.ndarray) or isinstance(y, np.ndarray):
-        return type(x) is type(y) and x.dtype == y.dtype and np.array_equal(x, y)
-    try:
-        return type(x) is type(y) and bool(x == y)
-    except Exception:  # a user's __eq__ may do anything; then only the same object is the same
-        return x is y
 
 
 def gradient(signature, adjoints, elsewhere):

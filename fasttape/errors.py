@@ -50,9 +50,9 @@ class UnsupportedError(FastTapeError, NotImplementedError):
     """A function or an argument of one that has no recording.
 
     >>> import numpy as np, fasttape as ft
-    >>> ft.grad(lambda x: np.median(x))(np.array([1.0, 2.0, 3.0]))
+    >>> ft.grad(lambda x: np.quantile(x, 0.5))(np.array([1.0, 2.0, 3.0]))
     Traceback (most recent call last):
-    fasttape.errors.UnsupportedError: numpy.median cannot be recorded; the nearest that can: numpy.mean
+    fasttape.errors.UnsupportedError: numpy.quantile cannot be recorded; the nearest that can: numpy.mean
     >>> ft.grad(lambda x: np.mean(x))(np.array([1.0, 2.0, 4.0, 8.0]))
     array([0.25, 0.25, 0.25, 0.25])
     """
@@ -119,6 +119,24 @@ class ReplayError(FastTapeError, RuntimeError):
     fasttape.errors.ReplayError: this tape was recorded with a condition true at ...
     >>> ft.grad(lambda x: x * x if x > 0.0 else -x)(-2.0)
     -1.0
+    """
+
+    def __init__(self, message: str, cause: str = ""):
+        super().__init__(message)
+        self.cause = cause or message  # in short, and without the values of the call
+
+
+class RandomnessError(FastTapeError, RuntimeError):
+    """A function that is to be replayed draws random numbers; a replay would repeat those of the recording.
+
+    >>> import numpy as np, fasttape as ft
+    >>> rng = np.random.default_rng(0)
+    >>> ft.record(lambda x: x * rng.normal(), 1.0)
+    Traceback (most recent call last):
+    fasttape.errors.RandomnessError: the function draws random numbers from the global variable rng, and a replay \
+would repeat them; draw them outside and pass them as an argument
+    >>> ft.record(lambda x, noise: x * noise, 1.0, rng.normal())
+    <Tape of <lambda>: 1 instructions>
     """
 
 

@@ -81,5 +81,6 @@ class Evaluator:
         return ReplayError(
             f"this tape was recorded with a condition {str(outcome).lower()} at {site.file}:{site.line}"
             f"{f' ({line})' if line else ''}; at this point it is {str(not outcome).lower()}, so the tape does not "
-            "hold. Record again there, or choose with np.where(condition, x, y) instead of if"
+            "hold. Record again there, or choose with np.where(condition, x, y) instead of if",
+            cause=f"a condition is {str(not outcome).lower()} at {site.file}:{site.line}",
         )

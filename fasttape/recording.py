@@ -1,5 +1,6 @@
 """Running a function under recording: arguments in, program and the shape of its outputs out."""
 
+import contextlib
 import functools
 import threading
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from fasttape.errors import OutputError
 from fasttape.program import Program
 from fasttape.recorders.array import TracedArray
 from fasttape.recorders.builder import Builder
+from fasttape.recorders.dependencies import Dependency, watching
 from fasttape.recorders.freeze import freeze
 from fasttape.recorders.lift import run_lifted
 from fasttape.recorders.scalar import TracedScalar, mixed
@@ -34,7 +36,7 @@ class Recording(NamedTuple):
     outputs: tuple[Output, ...]
     structure: Any
     aux: Any
-    dependencies: tuple  # the variables that the call read
+    dependencies: tuple[Dependency, ...]  # what the call read besides its arguments
 
 
 def name_of(f) -> str:
@@ -45,9 +47,10 @@ def record_call(f, args, keywords, argnums, *, passive, has_aux=False):
     """Record one call; the recording, and the leaves of its arguments."""
     signature, values = binding.read(name_of(f), args, keywords, argnums, passive=passive)
     builder = Builder(signature.dtype, signature.size, functools.partial(binding.fill, signature, values))
-    OPEN.recordings.append(Open(builder, read := [] if passive else None))
+    OPEN.recordings.append(builder)
     try:
-        returned = run(f, binding.trace(signature, values, builder), keywords, read)
+        with watching() if passive else contextlib.nullcontext() as dependencies:
+            returned = run_lifted(f, binding.trace(signature, values, builder), keywords)
         aux = None
         if has_aux:
             returned, aux = auxiliary(returned, signature.name)
@@ -58,7 +61,11 @@ def record_call(f, args, keywords, argnums, *, passive, has_aux=False):
     finally:
         OPEN.recordings.pop()
         builder.close()
-    return Recording(program, signature, outputs, structure, aux, tuple(read or ())), values
+    for leaf in signature.leaves:
+        if leaf.value is not None:
+            leaf.value.check_random(f"argument {leaf.argument}")
+    read = dependencies.settle() if passive else ()
+    return Recording(program, signature, outputs, structure, aux, read), values
 
 
 def auxiliary(returned, name):
@@ -68,29 +75,14 @@ def auxiliary(returned, name):
     return returned
 
 
-class Open(NamedTuple):
-    """A recording in progress, and the variables that it read, if they are watched."""
-
-    builder: Builder
-    read: list | None
-
-
 class Recordings(threading.local):
-    """The recordings of a thread that are in progress, the outermost first."""
+    """The builders of the recordings of a thread that are in progress, the outermost first."""
 
     def __init__(self):
         self.recordings = []
 
 
 OPEN = Recordings()
-
-
-def run(f, args, keywords, read):
-    """Call a function lifted; the variables that it read are added to `read`, unless that is None."""
-    returned, found = run_lifted(f, args, keywords, watch=read is not None)
-    if read is not None:
-        read.extend(found)
-    return returned
 
 
 def read_outputs(builder, leaves):

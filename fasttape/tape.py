@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fasttape import binding, decode, show
+from fasttape import binding, decode, direct, show
 from fasttape.derivatives import Linearization, gradient_recording, jacobian
 from fasttape.evaluation import Evaluator
 from fasttape.execute.interpreter import Workspace
@@ -70,7 +70,7 @@ class Tape:
         >>> ft.record(lambda x, y: x * y, 1.0, 1.0)(3.0, 4.0)
         12.0
         """
-        return self._evaluator.run(self._leaves(args), self._evaluator.outputs)
+        return self._value(*args)
 
     def value_and_grad(self, *args: Any) -> tuple[Any, Any]:
         """The value of a scalar function and its gradient by the arguments that the tape differentiates.
@@ -79,8 +79,7 @@ class Tape:
         >>> ft.record(lambda x, y: x * y, 1.0, 1.0, argnums=(0, 1)).value_and_grad(3.0, 4.0)
         (12.0, (4.0, 3.0))
         """
-        scalar_output(self._recording, "value_and_grad")
-        value, gradient = self._evaluator.run(self._leaves(args), self._evaluator.value_and_gradient)
+        value, gradient = self._value_and_gradient(*args)
         return value, gradient
 
     def grad(self, *args: Any) -> Any:
@@ -90,8 +89,7 @@ class Tape:
         >>> ft.record(lambda x: x * x, 1.0).grad(3.0)
         6.0
         """
-        scalar_output(self._recording, "grad")
-        return self._evaluator.run(self._leaves(args), self._evaluator.gradient)
+        return self._gradient(*args)
 
     def jvp(self, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
         """The value at `primals` and its derivative along `tangents`, tuples of one entry per argument.
@@ -171,6 +169,23 @@ class Tape:
         """
         program, report = optimize(self.program, inexact=inexact)
         return Tape(self._recording._replace(program=program), report)
+
+    @functools.cached_property
+    def _value(self) -> Callable[..., Any]:
+        caller: Callable[..., Any] = direct.caller_of(self._evaluator, direct.VALUE)
+        return caller
+
+    @functools.cached_property
+    def _gradient(self) -> Callable[..., Any]:
+        scalar_output(self._recording, "grad")
+        caller: Callable[..., Any] = direct.caller_of(self._evaluator, direct.GRADIENT)
+        return caller
+
+    @functools.cached_property
+    def _value_and_gradient(self) -> Callable[..., Any]:
+        scalar_output(self._recording, "value_and_grad")
+        caller: Callable[..., Any] = direct.caller_of(self._evaluator, direct.BOTH)
+        return caller
 
     @functools.cached_property
     def _second(self) -> "Tape":

@@ -1,7 +1,6 @@
 """Argument trees: any nesting of dicts, lists, tuples and registered nodes, through optree when one comes in.
 
-A structure is None for a single leaf, a pair (tuple or list, number) for a tuple or list of leaves, else optree's tree
-specification.
+A structure is None for a single leaf, an int for a tuple of that many leaves, else optree's tree specification.
 """
 
 from typing import Any
@@ -18,8 +17,8 @@ def flatten(tree: Any) -> tuple[list[Any], Any]:
     """The leaves of a tree and its structure."""
     if isinstance(tree, LEAVES):
         return [tree], None
-    if type(tree) in (tuple, list) and all(issubclass(kind, LEAVES) for kind in set(map(type, tree))):
-        return list(tree), (type(tree), len(tree))
+    if type(tree) is tuple and all(isinstance(x, LEAVES) for x in tree):
+        return list(tree), len(tree)
     if not isinstance(tree, dict | list | tuple) and is_leaf(tree):
         return [tree], None
     import optree
@@ -40,8 +39,8 @@ def unflatten(structure: Any, leaves: Any) -> Any:
     if structure is None:
         (leaf,) = leaves
         return leaf
-    if type(structure) is tuple:
-        return structure[0](leaves)
+    if isinstance(structure, int):
+        return tuple(leaves)
     import optree
 
     return optree.tree_unflatten(structure, leaves)

@@ -20,10 +20,12 @@ LAYERS += (
     "decode",
     "transform",
     "evaluation",
+    "direct",
     "derivatives",
     "show",
     "tape",
     "api",
+    "compiled",
     "testing",
 )
 LAYERS += ("", "demo", "__main__")  # the package itself, and what is its first user

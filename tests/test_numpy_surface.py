@@ -62,8 +62,8 @@ SHAPES = {
               (lambda x: np.take(x, 2, axis=-1), M), (lambda x: np.take(x, [7, -9], mode="wrap"), V), (lambda x: np.take(x, np.array(1), 0), M)],
     np.take_along_axis: [(lambda x: np.take_along_axis(x, np.argsort(M, axis=1), axis=1), M)],
     np.delete: [(lambda x: np.delete(x, 1), V), (lambda x: np.delete(x, [0, 2], axis=1), M), (lambda x: np.delete(x, slice(0, 2)), V)],
-    np.compress: [(lambda x: np.compress([True, False, True], x, axis=0), M), (lambda x: x.compress(MASK), V)],
-    np.extract: [(lambda x: np.extract(MASK, x), V)],
+    np.compress: [(lambda x: np.compress(x[0] > 1.0, x, axis=1), M), (lambda x: np.compress([True, False, True], x, axis=0), M), (lambda x: x.compress(MASK), V)],
+    np.extract: [(lambda x: np.extract(x > 1.0, x), M), (lambda x: np.extract(MASK, x), V)],
     np.resize: [(lambda x: np.resize(x, (3, 4)), V)],
     np.atleast_1d: [(np.atleast_1d, POINT), (lambda x, y: np.atleast_1d(x, y), POINT, V), (lambda x: np.atleast_1d(x), 0.5)],
     np.atleast_2d: [(np.atleast_2d, V), (np.atleast_2d, POINT)],
@@ -142,8 +142,21 @@ VARIOUS = {
     np.around: [(np.around, V)],
     np.diff: [(np.diff, V), (lambda x: np.diff(x, 2), V), (lambda x: np.diff(x, axis=0), M), (lambda x: np.diff(x, n=0), V), (lambda x: np.diff(x, prepend=1.0), V), (lambda x: np.diff(x, append=x[:, :1]), M)],
 }
+ORDERS = {
+    np.argmax: [(lambda x: x * np.argmax(x), V), (lambda x: x * x.argmax(0), M), (lambda x: np.argmax(x, axis=1, keepdims=True) + x, M), (lambda x: np.argmax(x) + x, POINT)],
+    np.argmin: [(lambda x: x * np.argmin(x), V), (lambda x: x * np.argmin(x, 1)[:, :, None].swapaxes(1, 2), T)],
+    np.sort: [(np.sort, V), (lambda x: np.sort(x, 0), M), (lambda x: np.sort(x, axis=None), V.reshape(1, -1)), (np.sort, EMPTY), (lambda x: np.sort(x[:, ::-1], kind="heapsort"), M)],
+    np.argsort: [(lambda x: x[np.argsort(x)], V), (lambda x: x * np.argsort(x, 0), M), (lambda x: x * np.argsort(x), POINT)],
+    np.partition: [(lambda x: np.partition(x, 2)[2], V), (lambda x: np.partition(x, (0, 1), axis=0)[1], M)],
+    np.median: [(np.median, V), (np.median, M), (lambda x: np.median(x, 0), M), (lambda x: np.median(x, -1, keepdims=True), T), (lambda x: np.median(x, keepdims=True), M)],
+    np.searchsorted: [(lambda x: x * np.searchsorted([0.5, 1.0, 1.5], x), M), (lambda x: np.sort(x).searchsorted(1.0) * x, V), (lambda s: s * np.searchsorted([0.0, 1.0], s), 0.5)],
+    np.nonzero: [(lambda x: x[np.nonzero(x > 1.0)], M), (lambda x: x[(x > 1.0).nonzero()], V)],
+    np.flatnonzero: [(lambda x: x.ravel()[np.flatnonzero(x > 1.0)], M)],
+    np.argwhere: [(lambda x: np.argwhere(x > 1.0)[:, 0] * 1.0 + x[0, 0], M)],
+    np.count_nonzero: [(lambda x: np.count_nonzero(x > 1.0) * x, M), (lambda x: np.count_nonzero(x > 1.0, axis=0, keepdims=True) * x, M)],
+}
 # fmt: on
-TABLES = SHAPES | REDUCTIONS | PRODUCTS | VARIOUS
+TABLES = SHAPES | REDUCTIONS | PRODUCTS | ORDERS | VARIOUS
 REFUSING = {np.linspace}  # has a handler that says what to write instead
 CASES = [(f"{f.__name__}-{i}", case) for f, cases in TABLES.items() for i, case in enumerate(cases)]
 

@@ -177,7 +177,7 @@ def test_every_method_of_an_array_works_or_is_refused(name):
 
 
 def test_methods_that_are_refused_are_named():
-    for name in ("sort", "argsort", "cumsum", "put", "tobytes", "byteswap", "resize", "argmax"):
+    for name in ("cumprod", "cumsum", "put", "tobytes", "byteswap", "resize"):
         with pytest.raises(UnsupportedError, match=name):
             ft.record(lambda x, name=name: getattr(x * 1.0, name)(), X)
 
@@ -189,8 +189,10 @@ def test_an_unknown_attribute_is_an_attribute_error():
 
 
 def test_error_names_the_nearest_function():
-    with pytest.raises(UnsupportedError, match=r"numpy\.median cannot be recorded; the nearest that can: numpy\.mean"):
-        ft.record(np.median, X)
+    with pytest.raises(
+        UnsupportedError, match=r"numpy\.percentile cannot be recorded; the nearest that can: numpy\.mean"
+    ):
+        ft.record(lambda x: np.percentile(x, 50), X)
 
 
 # fmt: off

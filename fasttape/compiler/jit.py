@@ -17,7 +17,6 @@ import numpy as np
 
 from fasttape import ops
 from fasttape.compiler import vector
-from fasttape.layout import STRUCTURAL_NAMES
 
 PACKAGE = pathlib.Path(__file__).parents[1]
 SOURCES = ("ops.py", "special.py", "layout.py", "compiler/*.py", "execute/*.py")
@@ -59,15 +58,13 @@ def sweep(factory):
     return lazy
 
 
-def entry(factory, opcode, signature):
-    """The compiled C function `factory(digest(), opcode)`; has an `address`."""
-    kind = factory.__name__.removesuffix("_entry").replace("_", " ")
-    name = ops.OPS[opcode].name if opcode < len(ops.OPS) else STRUCTURAL_NAMES[opcode]
-    with _announced(f"{name}, {kind}"):
+def entry(factory, variant, signature, name):
+    """The compiled C function `factory(digest(), variant)`; has an `address`."""
+    with _announced(name):
         try:
-            return numba.cfunc(signature, **OPTIONS, cache=True)(factory(digest(), opcode))
+            return numba.cfunc(signature, **OPTIONS, cache=True)(factory(digest(), variant))
         except RuntimeError:
-            return numba.cfunc(signature, **OPTIONS)(factory(digest(), opcode))
+            return numba.cfunc(signature, **OPTIONS)(factory(digest(), variant))
 
 
 @functools.lru_cache(maxsize=1)

@@ -31,6 +31,7 @@ from fasttape.layout import (
     LANES_PARTIALS,
     REDUCE,
     REVERSE,
+    STRUCTURAL_NAMES,
     TANGENT,
 )
 
@@ -113,7 +114,11 @@ def table(dtype) -> np.ndarray:
 
 @functools.cache
 def compiled(kind, opcode, dtype):
-    return entry(FACTORIES[kind], opcode, signature(kind, types.float32 if dtype == np.float32 else types.float64))
+    factory = FACTORIES[kind]
+    work = factory.__name__.removesuffix("_entry").replace("_", " ")
+    name = ops.OPS[opcode].name if opcode < len(ops.OPS) else STRUCTURAL_NAMES[opcode]
+    called = signature(kind, types.float32 if dtype == np.float32 else types.float64)
+    return entry(factory, opcode, called, f"{name}, {work}")
 
 
 class Needs(NamedTuple):

@@ -132,17 +132,22 @@ class Workspace:
             return int(p.ops.size)
         return int(p.guards[np.count_nonzero(ops[:stopped] == GUARD), 0])
 
+    def prepared_adjoints(self) -> np.ndarray:
+        """The memory of the adjoints; where it must be, it is zero."""
+        if self.adjoints is None:
+            self.adjoints = POOL.take(self.program.slots, self.program.dtype)
+            self.adjoint_origin = address(self.adjoints)
+            for start, stop in self.plan.zeros:
+                self.adjoints[start:stop] = 0.0
+        return self.adjoints
+
     def reverse(self, seed, *, keep=False, gradients=()):
         """Adjoints for the adjoint `seed` of each output, or of all; those of the inputs are right until `clear`.
 
         With `keep` those of all slots are. `gradients` are pairs (segment, array) for adjoints that go elsewhere.
         """
         p = self.program
-        if self.adjoints is None:
-            self.adjoints = POOL.take(p.slots, p.dtype)
-            self.adjoint_origin = address(self.adjoints)
-            for start, stop in self.plan.zeros:
-                self.adjoints[start:stop] = 0.0
+        self.prepared_adjoints()
         if keep:
             self.adjoints[:] = 0.0
         if isinstance(seed, float):

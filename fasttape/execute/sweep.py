@@ -18,21 +18,47 @@ def results(op, aux, p):
     return np.uint64(1) if op < FIRST_STRUCTURAL else np.uint64(aux[p + SIZE])
 
 
+@kernel
+def run_forward(ops, a, b, aux, values, first, last, slot, scratch, entries):
+    slot = np.uint64(slot)
+    for k in range(first, last):
+        i = np.uint64(k)
+        if ops[i] == GUARD:
+            if (values[a[i]] != 0.0) != (b[i] != 0):
+                return k
+        else:
+            if ops[i] != CONST:
+                step_forward(ops[i], values, values, slot, a[i], b[i], aux, scratch, entries)
+            slot += results(ops[i], aux, a[i])
+    return last
+
+
+@kernel
+def run_reverse(ops, a, b, aux, values, adjoints, first, last, slot, keep, scratch, entries):
+    slot = np.uint64(slot)
+    for k in range(last - first):
+        i = np.uint64(last - 1 - k)
+        if ops[i] < FIRST_STRUCTURAL:
+            slot -= np.uint64(1)
+            if adjoints[slot] != 0.0:
+                step_reverse(ops[i], values, adjoints, slot, a[i], b[i], aux, scratch, entries)
+                if not keep:
+                    adjoints[slot] = 0.0
+        elif ops[i] == CONST:
+            slot -= results(ops[i], aux, a[i])
+        elif ops[i] != GUARD:
+            size = results(ops[i], aux, a[i])
+            slot -= size
+            step_reverse(ops[i], values, adjoints, slot, a[i], b[i], aux, scratch, entries)
+            if not (keep or aux[a[i] + CLEAN]):
+                adjoints[slot : slot + size] = 0.0
+
+
 @sweep
 def forward(digest):
     def forward(ops, a, b, aux, values, first, last, slot, scratch, entries):
         digest  # a closure value must be named for Numba's cache to see it
-        slot = np.uint64(slot)
-        for k in range(first, last):
-            i = np.uint64(k)
-            if ops[i] == GUARD:
-                if (values[a[i]] != 0.0) != (b[i] != 0):
-                    return k
-            else:
-                if ops[i] != CONST:
-                    step_forward(ops[i], values, values, slot, a[i], b[i], aux, scratch, entries)
-                slot += results(ops[i], aux, a[i])
-        return last
+        return run_forward(ops, a, b, aux, values, first, last, slot, scratch, entries)
 
     return forward
 
@@ -41,23 +67,7 @@ def forward(digest):
 def reverse(digest):
     def reverse(ops, a, b, aux, values, adjoints, first, last, slot, keep, scratch, entries):
         digest
-        slot = np.uint64(slot)
-        for k in range(last - first):
-            i = np.uint64(last - 1 - k)
-            if ops[i] < FIRST_STRUCTURAL:
-                slot -= np.uint64(1)
-                if adjoints[slot] != 0.0:
-                    step_reverse(ops[i], values, adjoints, slot, a[i], b[i], aux, scratch, entries)
-                    if not keep:
-                        adjoints[slot] = 0.0
-            elif ops[i] == CONST:
-                slot -= results(ops[i], aux, a[i])
-            elif ops[i] != GUARD:
-                size = results(ops[i], aux, a[i])
-                slot -= size
-                step_reverse(ops[i], values, adjoints, slot, a[i], b[i], aux, scratch, entries)
-                if not (keep or aux[a[i] + CLEAN]):
-                    adjoints[slot : slot + size] = 0.0
+        run_reverse(ops, a, b, aux, values, adjoints, first, last, slot, keep, scratch, entries)
 
     return reverse
 

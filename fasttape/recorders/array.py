@@ -172,6 +172,8 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         return self.through(self.geometry[plain_index(key)])
 
     def __setitem__(self, key, value):
+        if isinstance(key, TracedArray) and key.boolean and key.shape == self.shape and np.ndim(value) == 0:
+            key, value = ..., np.where(key, value, self)  # right whatever the mask is
         at = self.geometry[plain_index(key)]
         shape = at.shape if isinstance(at, np.ndarray) else ()
         if self.writes_twice():
@@ -236,6 +238,12 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     def flatten(self, order="C"):
         return self.ravel(order).copy()
 
+    def sort(self, axis=-1, kind=None, order=None, *, stable=None):
+        self[...] = np.sort(self, axis, kind)
+
+    def partition(self, kth, axis=-1, kind="introselect", order=None):
+        self[...] = np.partition(self, kth, axis)
+
     def compress(self, condition, axis=None, out=None):
         return np.compress(condition, self, axis=axis, out=out)
 
@@ -252,7 +260,7 @@ def _method(name):
 
 
 METHODS = "sum mean prod max min std var dot ravel squeeze swapaxes repeat take diagonal trace clip round all any"
-METHODS += " argmax argmin sort argsort cumsum cumprod searchsorted nonzero ptp choose partition"
+METHODS += " argmax argmin argsort cumsum cumprod searchsorted nonzero ptp choose"
 for _name in METHODS.split():
     setattr(TracedArray, _name, _method(_name))
 TracedScalar.__array__ = TracedArray.__array__
@@ -261,11 +269,24 @@ TracedScalar.__array__ = TracedArray.__array__
 def plain_index(key):
     """An index that NumPy can use on positions."""
     for part in key if isinstance(key, tuple) else (key,):
-        if isinstance(part, TracedArray) and part.boolean:
-            raise UnsupportedError("a mask that depends on traced values cannot index; use np.where(mask, x, y)")
-        if any_traced(part):
+        if any_traced(part) and not (isinstance(part, TracedArray) and part.boolean):
             raise UnsupportedError("a traced value cannot be an index; int(x) makes one, which the tape then holds to")
-    return key
+    if isinstance(key, tuple):
+        return tuple(settled(part) if isinstance(part, TracedArray) else part for part in key)
+    return settled(key) if isinstance(key, TracedArray) else key
+
+
+def settled(mask) -> np.ndarray:
+    """The outcome of a condition for every element, which the tape then holds to."""
+    known = mask.primal.astype(bool)
+    hold(mask == known)
+    return known
+
+
+def hold(condition):
+    """Let the tape hold to a condition that is true for every element: asking for its truth leaves a guard."""
+    if np.size(condition):
+        bool(np.all(condition))
 
 
 def as_traced(builder, x) -> TracedArray:

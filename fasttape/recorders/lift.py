@@ -11,8 +11,9 @@ import sys
 import types
 
 from fasttape.errors import ArgumentError
-from fasttape.recorders.dependencies import Dependencies
+from fasttape.recorders.dependencies import current
 from fasttape.recorders.liftable import contents, foreign, inner_function, is_method, liftable
+from fasttape.recorders.reads import is_read, names_read
 from fasttape.recorders.scalar import Recording
 from fasttape.recorders.stand_ins import either, stand_ins
 from fasttape.recorders.views import RECORDED, Globals, LiftedClass, Member, Module, Parent, Property, original
@@ -21,17 +22,22 @@ from fasttape.recorders.views import RECORDED, Globals, LiftedClass, Member, Mod
 class Lifting:
     """The lifted copies that one call has made, and what to write back when it ends."""
 
-    def __init__(self, *, watch=False):
+    def __init__(self):
         self.views = {}  # id of a module's globals: its view
         self.made = {}  # id of an object: (the object, its lifted copy)
         self.originals = {}  # id of a lifted copy: (the copy, the object)
         self.cells = {}  # id of a closure cell: (the cell, its copy, what the copy was made with)
-        self.dependencies = Dependencies() if watch else None
+        self.dependencies = current()
 
     def read(self, name, place, value):
         """Note that the call read a variable."""
         if self.dependencies is not None:
-            self.dependencies.add(name, place, value)
+            self.dependencies.variable(name, place, value)
+
+    def reach(self, name, kind, x):
+        """Note that the call reached an object that no variable holds."""
+        if self.dependencies is not None:
+            self.dependencies.add(name, kind, x)
 
     def lift(self, x):
         """What lifted code should see in place of x."""
@@ -78,24 +84,28 @@ class Lifting:
         if view is None:
             view = self.views[id(x.__globals__)] = Globals(self, x.__globals__)
         view.prefetch(x.__code__)
-        closure = [self.cell(*named) for named in zip(x.__code__.co_freevars, x.__closure__ or (), strict=True)]
+        names = names_read(x.__code__)
+        view.names |= names
+        closure = [self.cell(*named, names) for named in zip(x.__code__.co_freevars, x.__closure__ or (), strict=True)]
         copy = self.keep(x, types.FunctionType(x.__code__, view, x.__name__, None, tuple(closure)))
         for cell in x.__closure__ or ():
             self.fill(cell)
+        if x.__defaults__ or x.__kwdefaults__:
+            self.reach(x.__name__, "default arguments of", [x.__defaults__, x.__kwdefaults__])
         copy.__defaults__ = x.__defaults__ and tuple(map(self.lift, x.__defaults__))
         copy.__kwdefaults__ = x.__kwdefaults__ and {name: self.lift(value) for name, value in x.__kwdefaults__.items()}
         copy.__qualname__, copy.__module__ = x.__qualname__, x.__module__
         copy.__dict__ = x.__dict__
         return copy
 
-    def cell(self, name, cell):
+    def cell(self, name, cell, names):
         """The cell that a lifted copy has in place of one: the same unless it holds something to lift."""
         if id(cell) in self.cells:
             return self.cells[id(cell)][1]
         held = contents(cell)
         if name == "__class__":  # for super()
             return cell
-        if held is not cell:
+        if held is not cell and is_read(name, held, names):
             self.read(name, cell, held)
         if not liftable(held):
             return cell
@@ -155,17 +165,14 @@ class Lifting:
 LASTING = Lifting()  # what all calls share: the modules whose functions need stand-ins
 
 
-def run_lifted(function, args, kwargs, *, watch=False):
-    """Call a function lifted; what it bound outside of itself is written through even if it raises.
-
-    Returns what the function returns, and with `watch` the variables that it read.
-    """
+def run_lifted(function, args, kwargs):
+    """Call a function lifted; what it bound outside of itself is written through even if it raises."""
     if not callable(function):
         raise ArgumentError(f"expected a function, got {type(function).__name__}")
-    lifting = Lifting(watch=watch)
+    lifting = Lifting()
+    lifting.reach(getattr(function, "__name__", type(function).__name__), "object behind", function)
     try:
         keywords = {name: lifting.lift(value) for name, value in kwargs.items()}
-        returned = lifting.lift(function)(*map(lifting.lift, args), **keywords)
+        return lifting.lift(function)(*map(lifting.lift, args), **keywords)
     finally:
         lifting.settle()
-    return returned, tuple(lifting.dependencies.found.values()) if watch else ()

@@ -6,6 +6,7 @@ import types
 
 import numpy as np
 
+from fasttape.execute.caller import Caller
 from fasttape.recorders.stand_ins import stand_ins
 from fasttape.recorders.views import DATA, RECORDED, Globals
 
@@ -41,10 +42,12 @@ def liftable(x) -> bool:
         first = next(iter(x.values() if kind is dict else x), None)
         return type(first) not in (dict, list, tuple) and liftable(first)
     if kind is type:
-        return plain_class(x) and has_methods_to_lift(x)
+        return id(x) in stand_ins() or (plain_class(x) and has_methods_to_lift(x))
     if kind is types.BuiltinFunctionType or foreign(kind.__module__):
         return id(x) in stand_ins() or inner_function(x) is not None
-    return plain_class(kind) and (has_methods_to_lift(kind) or any(map(is_code, vars(x).values())))
+    return id(x) in stand_ins() or (
+        plain_class(kind) and (has_methods_to_lift(kind) or any(map(is_code, vars(x).values())))
+    )
 
 
 def is_code(x) -> bool:
@@ -56,6 +59,8 @@ def inner_function(x):
     inner = None
     if type(x) is functools._lru_cache_wrapper:
         inner = x.__wrapped__
+    elif isinstance(x, Caller):
+        inner = getattr(x, "__wrapped__", None)
     elif type(x).__module__.startswith("numba."):
         inner = getattr(x, "py_func", None)
     return inner if type(inner) is types.FunctionType and not foreign(inner.__module__) else None

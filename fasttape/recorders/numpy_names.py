@@ -12,23 +12,19 @@ from fasttape.compiler.objects import COMPARISONS
 from fasttape.errors import UnsupportedError
 from fasttape.recorders.array import TracedArray, as_traced, builder_of
 from fasttape.recorders.instructions import elementwise, scalar
+from fasttape.recorders.numpy_orders import ORDERS
 from fasttape.recorders.numpy_products import PRODUCTS
 from fasttape.recorders.numpy_reductions import REDUCTIONS
 from fasttape.recorders.numpy_shapes import SHAPES
 from fasttape.recorders.numpy_various import VARIOUS
 from fasttape.recorders.scalar import MAX_EXPONENT, POWI, SQUARE, TracedScalar, is_number, slot_of
 
-FUNCTIONS = SHAPES | REDUCTIONS | PRODUCTS | VARIOUS
+FUNCTIONS = SHAPES | REDUCTIONS | PRODUCTS | ORDERS | VARIOUS
 POW = ops.CODE["pow"]
 SINGLE = (TracedScalar, float, int)
 NEAREST = {
-    "median": "mean",
     "percentile": "mean",
     "quantile": "mean",
-    "sort": "where",
-    "argsort": "where",
-    "argmax": "max",
-    "argmin": "min",
     "einsum": "tensordot",
     "cumsum": "sum",
     "cumprod": "prod",
@@ -36,7 +32,6 @@ NEAREST = {
     "heaviside": "where",
     "nan_to_num": "where",
     "round": "rint",
-    "nonzero": "where",
 }
 
 

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from fasttape.errors import UnsupportedError
-from fasttape.recorders.array import TracedArray, any_traced, as_traced, builder_of
+from fasttape.recorders.array import TracedArray, any_traced, as_traced, builder_of, settled
 
 OF_ONE = (
     np.reshape, np.ravel, np.transpose, np.swapaxes, np.moveaxis, np.rollaxis, np.squeeze, np.expand_dims,
@@ -86,12 +86,12 @@ def slots_of(builder, arrays):
 
 def compress(condition, x, axis=None):
     if any_traced(condition):
-        raise UnsupportedError("numpy.compress by traced values cannot be recorded: its shape depends on the values")
+        condition = settled(as_traced(builder_of((condition,)), condition))
     return of_one(functools.partial(np.compress, condition), x, axis=axis)
 
 
 def extract(condition, x):
-    return compress(np.ravel(condition) if not any_traced(condition) else condition, np.ravel(x))
+    return compress(np.ravel(condition), np.ravel(x))
 
 
 def append(x, values, axis=None):

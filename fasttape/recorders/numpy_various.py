@@ -13,8 +13,10 @@ NONE = (None, np._NoValue)
 
 def where(condition, *branches):
     """Choose between two operands; the derivative goes to the chosen one only, whatever the other one is."""
-    if len(branches) != 2:
-        raise UnsupportedError("numpy.where with one argument cannot be recorded: its shape depends on the values")
+    if not branches:
+        return np.nonzero(condition)
+    if len(branches) == 1:
+        raise ValueError("either both or neither of x and y should be given")
     builder = builder_of((condition, *branches))
     chosen = elementwise(builder, SELECT, [as_traced(builder, x) for x in (condition, *branches)])
     return as_traced(builder, chosen)  # of no dimension where NumPy returns such an array, too

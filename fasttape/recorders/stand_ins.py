@@ -1,15 +1,19 @@
 """Stand-ins for functions that cannot dispatch on traced values by themselves, those of `math` and `numpy.array`, and
-for ufuncs, which can, but take long to.
+for ufuncs, which can, but take long to; and for clocks and sources of randomness, which no replay finds again.
 """
 
+import datetime
 import functools
 import math
+import os
 import sys
+import time
 
 import numpy as np
 
 from fasttape import ops
 from fasttape.recorders.array import TracedArray, any_traced, as_traced
+from fasttape.recorders.dependencies import current, drawn
 from fasttape.recorders.instructions import elementwise
 from fasttape.recorders.numpy_shapes import array
 from fasttape.recorders.scalar import TracedScalar, recording
@@ -74,6 +78,59 @@ def either(function, inner):
     return chosen
 
 
+def clock(name, function):
+    """A function that tells the time."""
+
+    @functools.wraps(function)
+    def read(*args, **kwargs):
+        if current() is not None:
+            current().clock(name)
+        return function(*args, **kwargs)
+
+    return read
+
+
+def random_source(name, function):
+    """A function that draws from what the system offers, at least while it is not given a seed."""
+
+    @functools.wraps(function)
+    def draw(*args, **kwargs):
+        seeded = function is np.random.default_rng and (*args, *kwargs.values()) not in ((), (None,))
+        if current() is not None and not seeded:
+            raise drawn(name)
+        return function(*args, **kwargs)
+
+    return draw
+
+
+class Calendar(type):
+    """The class of the stand-in for `datetime.datetime`, which is it to `isinstance` and makes its objects."""
+
+    def __instancecheck__(cls, instance):
+        return isinstance(instance, cls.__base__)
+
+    def __call__(cls, *args, **kwargs):
+        return cls.__base__(*args, **kwargs)
+
+
+def unrepeatable():
+    """Pairs (function, stand-in) of clocks and sources of randomness."""
+    ticking = ("time", "monotonic", "perf_counter", "process_time", "thread_time")
+    for name in (*ticking, *(f"{name}_ns" for name in ticking)):
+        yield getattr(time, name), clock(f"time.{name}()", getattr(time, name))
+    real = datetime.datetime
+    members = {
+        name: staticmethod(clock(f"datetime.{name}()", getattr(real, name))) for name in ("now", "utcnow", "today")
+    }
+    yield real, Calendar("datetime", (real,), members)
+    yield os.urandom, random_source("os.urandom", os.urandom)
+    yield np.random.default_rng, random_source("numpy.random.default_rng() without a seed", np.random.default_rng)
+    for module, names in (("uuid", ("uuid1", "uuid4")), ("secrets", ("randbelow", "token_bytes", "choice"))):
+        for name in names if module in sys.modules else ():
+            function = getattr(sys.modules[module], name)
+            yield function, random_source(f"{module}.{name}", function)
+
+
 def stand_ins() -> dict:
     """By id of a function that cannot dispatch by itself: the function and its stand-in."""
     return _stand_ins("scipy.special" in sys.modules)
@@ -92,6 +149,7 @@ def _stand_ins(special: bool) -> dict:
                 found[id(function)] = function, stand_in(function, opcode, op.arity, ops.INTEGER in op.traits)
             elif opcode != POW and ops.INTEGER not in op.traits:  # a power may have an integer exponent to keep
                 found[id(function)] = function, recording(opcode, op.arity, function)
+    found |= {id(function): (function, other) for function, other in unrepeatable()}
     found[id(math.log)] = math.log, log
     found[id(math.pow)] = math.pow, power
     return found

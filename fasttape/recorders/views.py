@@ -7,7 +7,10 @@ import types
 
 import numpy as np
 
-RECORDED = {"math", "numpy", "scipy", "scipy.special"}  # modules with functions that need a stand-in
+from fasttape.recorders.reads import is_read
+
+# Modules with functions that need a stand-in
+RECORDED = {"math", "numpy", "scipy", "scipy.special", "numpy.random", "time", "datetime", "os", "uuid", "secrets"}
 DATA = {int, float, bool, str, bytes, complex, type(None), np.ndarray, np.float64, np.float32}
 CODE = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.MethodType, type)
 
@@ -23,12 +26,14 @@ class Globals(dict):
         self.lifting = lifting
         self.real = real
         self.kept = dict(self)
+        self.names = frozenset()  # that lifted functions of the module read
 
     def __missing__(self, name):
         if name in self.real:
             value = self.real[name]
-            if type(value) in DATA:
+            if is_read(name, value, self.names):
                 self.lifting.read(name, self.real, value)
+            if type(value) in DATA:
                 return value
             seen = self.lifting.lift(value)
             if not isinstance(value, CODE):
@@ -76,11 +81,13 @@ class Module:
 
     def __getattr__(self, name):
         value = getattr(self._module, name)
-        if type(value) in DATA:
+        recorded = self._module.__name__ in RECORDED
+        if not recorded:
             self._lifting.read(name, self._module.__dict__, value)
+        if type(value) in DATA:
             return value
         seen = self._lifting.lift(value)
-        if self._module.__name__ in RECORDED:
+        if recorded:
             self.__dict__[name] = seen
         return seen
 

@@ -14,8 +14,9 @@ from fasttape import binding, trees
 from fasttape.errors import ArgumentError, OutputError
 from fasttape.recorders.array import TracedArray, as_traced
 from fasttape.recorders.instructions import copied
+from fasttape.recorders.lift import run_lifted
 from fasttape.recorders.scalar import POSITIVE, TracedScalar, append, slot_of
-from fasttape.recording import OPEN, auxiliary, name_of, run
+from fasttape.recording import OPEN, auxiliary, name_of
 from fasttape.transform.adjoint import Stretch, adjoint
 from fasttape.transform.operands import gathered, slots_of
 from fasttape.transform.tangent import tangent
@@ -29,12 +30,12 @@ def enclosing(tree):
         return None
     leaves, _ = trees.flatten(tree)
     found = next((x.builder for x in leaves if isinstance(x, TRACED)), None)
-    return next((x for x in OPEN.recordings if x.builder is found), None)
+    return next((x for x in OPEN.recordings if x is found), None)
 
 
 def outer_of(error):
     """The recording in progress, around the one that ended with a `LeakError`, whose value was met there; or None."""
-    return next((x for x in OPEN.recordings if any(x.builder is builder for builder in error.recordings)), None)
+    return next((x for x in OPEN.recordings if any(x is builder for builder in error.recordings)), None)
 
 
 class Part(NamedTuple):
@@ -65,7 +66,7 @@ class Inner:
     """A call of a function on the tape of an outer recording, with fresh slots for what is differentiated."""
 
     def __init__(self, outer, f, args, keywords, argnums, *, has_aux=False):
-        self.builder, self.name = outer.builder, name_of(f)
+        self.builder, self.name = outer, name_of(f)
         self.single = isinstance(argnums, int | np.integer)
         arguments, self.parts, slots = list(args), [], [np.empty(0, np.uint32)]
         for n in binding.check_argnums(self.name, argnums, len(args)):
@@ -76,7 +77,7 @@ class Inner:
             slots += [slots_of(x).reshape(-1) for x in fresh]
         self.inputs = np.concatenate(slots)
         self.stretch = Stretch(self.builder, self.builder.n, self.builder.next)
-        self.value, self.aux = run(f, arguments, keywords, outer.read), None
+        self.value, self.aux = run_lifted(f, arguments, keywords), None
         if has_aux:
             self.value, self.aux = auxiliary(self.value, self.name)
         self.count = self.builder.n - self.stretch.first

@@ -1,0 +1,103 @@
+"""What compiled code needs to handle Python objects: CPython's and NumPy's C API, and memory by address.
+
+Objects and addresses are 64-bit words here. All of this asks for the interpreter's lock.
+"""
+
+import ctypes
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fasttape.compiler.objects import FIRST_FIELD
+
+WORD = types.int64
+
+
+def function(name, returned, *parameters):
+    """A function of CPython's C API for compiled callers."""
+    return types.ExternalFunction(name, returned(*parameters))
+
+
+list_item = function("PyList_GetItem", WORD, WORD, WORD)  # those that end in item lend what they return
+tuple_item = function("PyTuple_GetItem", WORD, WORD, WORD)
+dict_item = function("PyDict_GetItemWithError", WORD, WORD, WORD)
+list_size = function("PyList_Size", WORD, WORD)
+tuple_size = function("PyTuple_Size", WORD, WORD)
+dict_size = function("PyDict_Size", WORD, WORD)
+new_list = function("PyList_New", WORD, WORD)
+new_tuple = function("PyTuple_New", WORD, WORD)
+copy_dict = function("PyDict_Copy", WORD, WORD)
+set_list_item = function("PyList_SetItem", types.int32, WORD, WORD, WORD)  # takes the reference over, as for tuples
+set_tuple_item = function("PyTuple_SetItem", types.int32, WORD, WORD, WORD)
+set_dict_item = function("PyDict_SetItem", types.int32, WORD, WORD, WORD)
+attribute = function("PyObject_GetAttr", WORD, WORD, WORD)
+instance_dict = function("PyObject_GenericGetDict", WORD, WORD, WORD)  # a new reference
+float_value = function("PyFloat_AsDouble", types.float64, WORD)
+new_float = function("PyFloat_FromDouble", WORD, types.float64)
+acquire = function("Py_IncRef", types.void, WORD)
+release = function("Py_DecRef", types.void, WORD)
+error = function("PyErr_Occurred", WORD)
+clear_error = function("PyErr_Clear", types.void)
+unlock = function("PyEval_SaveThread", WORD)
+lock = function("PyEval_RestoreThread", types.void, WORD)
+call_object = function("PyObject_Call", WORD, WORD, WORD, WORD)
+same_bytes = function("memcmp", types.int32, WORD, WORD, WORD)
+
+# The fields of NumPy's arrays, and the places of functions in its table; both belong to its binary interface
+DATA, NDIM, DIMENSIONS, DESCRIPTOR, FLAGS = 16, 24, 32, 56, 64
+C_CONTIGUOUS, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400
+NEW_SCALAR, NEW_ARRAY, SET_BASE = 60, 93, 282
+CONTENTS = FIRST_FIELD  # of a closure cell
+
+
+def numpy_function(place) -> int:
+    """The address of a function of NumPy's C API."""
+    get = ctypes.pythonapi.PyCapsule_GetPointer
+    get.restype, get.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+    table = get(np._core._multiarray_umath._ARRAY_API, None)
+    return (ctypes.c_void_p * (place + 1)).from_address(table)[place]
+
+
+@intrinsic
+def pointer(typingctx, address, dtype):
+    """An address as a pointer to numbers of a dtype."""
+    kind = types.CPointer(dtype.dtype)
+
+    def emit(context, builder, signature, args):
+        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+    return kind(address, dtype), emit
+
+
+@intrinsic
+def word_at(typingctx, address):
+    """The word that memory holds."""
+
+    def emit(context, builder, signature, args):
+        return builder.load(builder.inttoptr(args[0], ir.IntType(64).as_pointer()))
+
+    return types.int64(types.int64), emit
+
+
+@intrinsic
+def half_at(typingctx, address):
+    """The 32-bit word that memory holds."""
+
+    def emit(context, builder, signature, args):
+        return builder.load(builder.inttoptr(args[0], ir.IntType(32).as_pointer()))
+
+    return types.int32(types.int64), emit
+
+
+@intrinsic
+def call(typingctx, function, arguments):
+    """Call a C function at an address with words; it returns a word."""
+
+    def emit(context, builder, signature, args):
+        kinds = [context.get_value_type(kind) for kind in signature.args[1]]
+        target = builder.inttoptr(args[0], ir.FunctionType(ir.IntType(64), kinds).as_pointer())
+        return builder.call(target, [builder.extract_value(args[1], k) for k in range(len(kinds))])
+
+    return types.int64(function, arguments), emit

@@ -1,0 +1,128 @@
+"""Callers: objects whose call replays a program without a line of Python, when its arguments are as described.
+
+A caller holds the address of a state, which is a flat array of words, and a Python callable for every call that the
+state does not answer. States form a list; the first one that holds answers.
+"""
+
+import functools
+
+import numpy as np
+from numba import carray, types
+
+from fasttape.compiler import capi
+from fasttape.compiler.jit import entry, kernel
+from fasttape.compiler.objects import CALL_SLOT, FIRST_FIELD, NATIVE, extend, offset_of
+from fasttape.execute.blocks import BLOCK, BUFFERS
+from fasttape.execute.conversion import ALL, build, make_placed, matches
+from fasttape.execute.sweep import run_forward, run_reverse
+from fasttape.layout import ENTRIES
+
+# The words of a state. Addresses and lengths of what comes in, and goes out, then of the program and its memory
+NEXT, BUSY, HITS, UNLOCKS, GRADIENT, ATTEMPT = range(6)
+IN, IN_SIZE, IN_OBJECTS, OUT, OUT_SIZE, OUT_OBJECTS, SHAPES, PLACES, NUMPY = range(6, 15)
+OPS, A, B, AUX, VALUES, ADJOINTS, SCRATCH, OUTPUTS, CLEARED = range(15, 24)
+INSTRUCTIONS, FIRST_RESULT, SLOTS, OUTPUTS_SIZE, CLEARED_SIZE, FORWARD_ENTRIES, REVERSE_ENTRIES = range(24, 31)
+STATE = 31
+
+FIELDS = ("state",)
+
+
+@kernel
+def words(address, count):
+    return carray(capi.pointer(address, types.int64), count)
+
+
+@kernel
+def attempt(state, arguments, dtype):
+    """The result of a call for a tuple of arguments, a new object; 0 where the state does not answer it."""
+    if state[BUSY]:
+        return 0
+    shapes, places, numpy = words(state[SHAPES], ALL), words(state[PLACES], ALL), words(state[NUMPY], 3)
+    values, adjoints, scratch = (
+        carray(capi.pointer(state[VALUES], dtype), ALL),
+        carray(capi.pointer(state[ADJOINTS], dtype), ALL),
+        carray(capi.pointer(state[SCRATCH], dtype), BUFFERS * BLOCK),
+    )
+    ops, aux = carray(capi.pointer(state[OPS], types.uint8), ALL), words(state[AUX], ALL)
+    a, b = carray(capi.pointer(state[A], types.uint32), ALL), carray(capi.pointer(state[B], types.uint32), ALL)
+    outputs, last = carray(capi.pointer(state[OUTPUTS], types.uint32), ALL), state[INSTRUCTIONS]
+
+    objects = words(state[IN_OBJECTS], ALL)
+    objects[0] = arguments
+    if not matches(words(state[IN], state[IN_SIZE]), objects, shapes, places, values, aux, dtype):
+        return 0
+    state[BUSY] = 1
+    thread = capi.unlock() if state[UNLOCKS] else 0
+    entries = words(state[FORWARD_ENTRIES], ENTRIES)
+    stopped = run_forward(ops, a, b, aux, values, 0, last, state[FIRST_RESULT], scratch, entries)
+    if thread:
+        capi.lock(thread)
+    result, nodes, objects = 0, words(state[OUT], state[OUT_SIZE]), words(state[OUT_OBJECTS], ALL)
+    if stopped == last and make_placed(nodes, objects, shapes, places, adjoints, aux, numpy):
+        if state[GRADIENT]:
+            for k in range(state[OUTPUTS_SIZE]):
+                adjoints[outputs[k]] += 1.0
+            thread = capi.unlock() if state[UNLOCKS] else 0
+            entries = words(state[REVERSE_ENTRIES], ENTRIES)
+            run_reverse(ops, a, b, aux, values, adjoints, 0, last, state[SLOTS], False, scratch, entries)
+            if thread:
+                capi.lock(thread)
+        result = build(nodes, objects, shapes, values, adjoints, outputs, numpy, dtype)
+        cleared = words(state[CLEARED], 2 * state[CLEARED_SIZE])
+        for k in range(state[CLEARED_SIZE] if state[GRADIENT] else 0):
+            for slot in range(cleared[2 * k], cleared[2 * k + 1]):
+                adjoints[slot] = 0.0
+        state[HITS] += 1
+    state[BUSY] = 0
+    return result
+
+
+def attempt_entry(digest, dtype):
+    def attempt_state(address, arguments):
+        digest
+        return attempt(words(address, STATE), arguments, dtype)
+
+    return attempt_state
+
+
+def call_entry(digest, field):
+    def call(caller, arguments, keywords):
+        digest
+        address = capi.word_at(caller + field) if keywords == 0 else 0
+        while address:
+            state = words(address, STATE)
+            result = capi.call(state[ATTEMPT], (address, arguments))
+            if result or capi.error():
+                return result
+            address = state[NEXT]
+        return capi.call_object(capi.word_at(caller + FIRST_FIELD), arguments, keywords)
+
+    return call
+
+
+class Caller:
+    """A callable with a Python callable behind it; `state` is the address of a state, or 0."""
+
+    __slots__ = ("otherwise",)
+
+    def __call__(self, *arguments, **keywords):
+        return self.otherwise(*arguments, **keywords)
+
+
+@functools.cache
+def compiled_attempt(dtype):
+    """The compiled function that asks a state, for programs of one dtype."""
+    real = types.float32 if dtype == np.float32 else types.float64
+    return entry(attempt_entry, real, types.int64(types.int64, types.int64), "replays by calls")
+
+
+@functools.cache
+def caller_class(base):
+    """The class of callers with the methods of a subclass of `Caller`."""
+    if not NATIVE:
+        return extend(base, FIELDS)
+    word = types.int64
+    compiled = entry(call_entry, offset_of(FIELDS, "state"), word(word, word, word), "calls")
+    made = extend(base, FIELDS, [(CALL_SLOT, compiled.address)])
+    made.kept = compiled
+    return made
