@@ -13,7 +13,7 @@ from fasttape.compiler import capi
 from fasttape.compiler.jit import entry, kernel
 from fasttape.compiler.objects import CALL_SLOT, FIRST_FIELD, NATIVE, extend, offset_of
 from fasttape.execute.blocks import BLOCK, BUFFERS
-from fasttape.execute.conversion import ALL, build, make_placed, matches
+from fasttape.execute.conversion import ALL, Memory, build, make_placed, matches
 from fasttape.execute.sweep import run_forward, run_reverse
 from fasttape.layout import ENTRIES
 
@@ -33,48 +33,76 @@ def words(address, count):
 
 
 @kernel
+def memory_of(state, dtype):
+    values, adjoints = capi.pointer(state[VALUES], dtype), capi.pointer(state[ADJOINTS], dtype)
+    outputs = carray(capi.pointer(state[OUTPUTS], types.uint32), ALL)
+    numbers = carray(values, ALL), carray(adjoints, ALL), words(state[AUX], ALL), outputs
+    return Memory(*numbers, words(state[SHAPES], ALL), words(state[PLACES], ALL), words(state[NUMPY], 3))
+
+
+@kernel
+def columns_of(state):
+    a, b = capi.pointer(state[A], types.uint32), capi.pointer(state[B], types.uint32)
+    return carray(capi.pointer(state[OPS], types.uint8), ALL), carray(a, ALL), carray(b, ALL), words(state[AUX], ALL)
+
+
+@kernel
 def attempt(state, arguments, dtype):
     """The result of a call for a tuple of arguments, a new object; 0 where the state does not answer it."""
     if state[BUSY]:
         return 0
-    shapes, places, numpy = words(state[SHAPES], ALL), words(state[PLACES], ALL), words(state[NUMPY], 3)
-    values, adjoints, scratch = (
-        carray(capi.pointer(state[VALUES], dtype), ALL),
-        carray(capi.pointer(state[ADJOINTS], dtype), ALL),
-        carray(capi.pointer(state[SCRATCH], dtype), BUFFERS * BLOCK),
-    )
-    ops, aux = carray(capi.pointer(state[OPS], types.uint8), ALL), words(state[AUX], ALL)
-    a, b = carray(capi.pointer(state[A], types.uint32), ALL), carray(capi.pointer(state[B], types.uint32), ALL)
-    outputs, last = carray(capi.pointer(state[OUTPUTS], types.uint32), ALL), state[INSTRUCTIONS]
-
-    objects = words(state[IN_OBJECTS], ALL)
+    memory, objects = memory_of(state, dtype), words(state[IN_OBJECTS], ALL)
     objects[0] = arguments
-    if not matches(words(state[IN], state[IN_SIZE]), objects, shapes, places, values, aux, dtype):
+    if not matches(words(state[IN], state[IN_SIZE]), objects, memory):
         return 0
     state[BUSY] = 1
-    thread = capi.unlock() if state[UNLOCKS] else 0
-    entries = words(state[FORWARD_ENTRIES], ENTRIES)
-    stopped = run_forward(ops, a, b, aux, values, 0, last, state[FIRST_RESULT], scratch, entries)
-    if thread:
-        capi.lock(thread)
-    result, nodes, objects = 0, words(state[OUT], state[OUT_SIZE]), words(state[OUT_OBJECTS], ALL)
-    if stopped == last and make_placed(nodes, objects, shapes, places, adjoints, aux, numpy):
+    nodes, objects, result = words(state[OUT], state[OUT_SIZE]), words(state[OUT_OBJECTS], ALL), 0
+    if forward(state, memory, dtype) and make_placed(nodes, objects, memory):
         if state[GRADIENT]:
-            for k in range(state[OUTPUTS_SIZE]):
-                adjoints[outputs[k]] += 1.0
-            thread = capi.unlock() if state[UNLOCKS] else 0
-            entries = words(state[REVERSE_ENTRIES], ENTRIES)
-            run_reverse(ops, a, b, aux, values, adjoints, 0, last, state[SLOTS], False, scratch, entries)
-            if thread:
-                capi.lock(thread)
-        result = build(nodes, objects, shapes, values, adjoints, outputs, numpy, dtype)
-        cleared = words(state[CLEARED], 2 * state[CLEARED_SIZE])
-        for k in range(state[CLEARED_SIZE] if state[GRADIENT] else 0):
-            for slot in range(cleared[2 * k], cleared[2 * k + 1]):
-                adjoints[slot] = 0.0
+            reverse(state, memory, dtype)
+        result = build(nodes, objects, memory)
+        if state[GRADIENT]:
+            clear(memory.adjoints, words(state[CLEARED], 2 * state[CLEARED_SIZE]))
         state[HITS] += 1
     state[BUSY] = 0
     return result
+
+
+@kernel
+def forward(state, memory, dtype):
+    """Compute all values; whether the conditions of the recording hold."""
+    scratch, entries = (
+        carray(capi.pointer(state[SCRATCH], dtype), BUFFERS * BLOCK),
+        words(state[FORWARD_ENTRIES], ENTRIES),
+    )
+    last, slot, thread = state[INSTRUCTIONS], state[FIRST_RESULT], capi.unlock() if state[UNLOCKS] else 0
+    stopped = run_forward(*columns_of(state), memory.values, 0, last, slot, scratch, entries)
+    if thread:
+        capi.lock(thread)
+    return stopped == last
+
+
+@kernel
+def reverse(state, memory, dtype):
+    """Compute the adjoints of the inputs of a scalar output."""
+    for k in range(state[OUTPUTS_SIZE]):
+        memory.adjoints[memory.outputs[k]] += 1.0
+    scratch, entries = (
+        carray(capi.pointer(state[SCRATCH], dtype), BUFFERS * BLOCK),
+        words(state[REVERSE_ENTRIES], ENTRIES),
+    )
+    last, slot, thread = state[INSTRUCTIONS], state[SLOTS], capi.unlock() if state[UNLOCKS] else 0
+    run_reverse(*columns_of(state), memory.values, memory.adjoints, 0, last, slot, False, scratch, entries)
+    if thread:
+        capi.lock(thread)
+
+
+@kernel
+def clear(adjoints, ranges):
+    """Set ranges of adjoints, pairs (start, stop), to zero."""
+    for k in range(0, ranges.size, 2):
+        for slot in range(ranges[k], ranges[k + 1]):
+            adjoints[slot] = 0.0
 
 
 def attempt_entry(digest, dtype):

@@ -5,6 +5,8 @@ numbers go; in what goes out, which objects to make. Children follow their paren
 the kind of its parent. No answer is ever wrong: what is not exactly as described is for `binding` to judge.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numba import carray
 
@@ -24,6 +26,18 @@ NOWHERE = -1  # PLACES of an array that is copied; else where `places` lists the
 
 ALL = 1 << 40  # the length of arrays that come as addresses
 LINE = 64  # bytes of a cache line
+
+
+class Memory(NamedTuple):
+    """What the numbers of objects are read into and made from."""
+
+    values: Any
+    adjoints: Any
+    aux: Any
+    outputs: Any
+    shapes: Any
+    places: Any
+    numpy: Any  # addresses of functions: to make a scalar, to make an array, to set what owns an array's memory
 
 
 @kernel
@@ -66,7 +80,7 @@ def same_shape(x, nodes, at, shapes):
 
 
 @kernel
-def read(x, nodes, at, shapes, places, values, aux, dtype):
+def read(x, nodes, at, m):
     """Whether an object is what its node describes; if so its numbers are in their slots."""
     kind = nodes[at + KIND]
     if kind == SAME:
@@ -80,27 +94,21 @@ def read(x, nodes, at, shapes, places, values, aux, dtype):
     if kind == DICT:
         return capi.dict_size(x) == nodes[at + SIZE]
     if kind == NUMBER:
-        values[nodes[at + SLOT]] = capi.float_value(x)
+        m.values[nodes[at + SLOT]] = capi.float_value(x)
     elif kind == CONTENT:
         size, source = nodes[at + NUMBERS], capi.word_at(x + capi.DATA)
-        return same_shape(x, nodes, at, shapes) and capi.same_bytes(source, nodes[at + SLOT], size) == 0
+        return same_shape(x, nodes, at, m.shapes) and capi.same_bytes(source, nodes[at + SLOT], size) == 0
     elif kind == ARRAY:
-        if not same_shape(x, nodes, at, shapes):
+        if not same_shape(x, nodes, at, m.shapes):
             return False
         source = capi.word_at(x + capi.DATA)
         if nodes[at + PLACES] == NOWHERE:
-            numbers, slot = carray(capi.pointer(source, dtype), ALL), nodes[at + SLOT]
+            numbers, slot = carray(capi.pointer(source, m.values.dtype), ALL), nodes[at + SLOT]
             for i in range(nodes[at + NUMBERS]):
-                values[slot + i] = numbers[i]
+                m.values[slot + i] = numbers[i]
         else:
-            place(
-                places,
-                nodes[at + PLACES],
-                aux,
-                FIRST,
-                (source - values.ctypes.data) // values.itemsize,
-                nodes[at + SLOT],
-            )
+            origin = (source - m.values.ctypes.data) // m.values.itemsize
+            place(m.places, nodes[at + PLACES], m.aux, FIRST, origin, nodes[at + SLOT])
     return True
 
 
@@ -112,53 +120,47 @@ def place(places, at, aux, field, origin, slot):
 
 
 @kernel
-def matches(nodes, objects, shapes, places, values, aux, dtype):
+def matches(nodes, objects, memory):
     """Whether objects are what the nodes describe; if so the inputs are in their slots."""
     for k in range(nodes.size // WIDTH):
         x = objects[0] if k == 0 else child(nodes, objects, k)
-        if not read(x, nodes, k * WIDTH, shapes, places, values, aux, dtype):
+        if not read(x, nodes, k * WIDTH, memory):
             return False
         objects[k] = x
     return True
 
 
 @kernel
-def new_array(nodes, at, shapes, data, numpy):
+def new_array(nodes, at, data, m):
     """A new array as a node describes it, in given memory unless that is 0."""
     flags = np.int32(capi.C_CONTIGUOUS | capi.ALIGNED | capi.WRITEABLE if data else 0)
-    dimensions = shapes.ctypes.data + 8 * nodes[at + SHAPE]
+    dimensions = m.shapes.ctypes.data + 8 * nodes[at + SHAPE]
     rank, number = np.int32(nodes[at + SIZE]), np.int32(nodes[at + DTYPE])
-    return capi.call(numpy[1], (nodes[at + CLS], rank, dimensions, number, 0, data, np.int32(0), flags, 0))
+    return capi.call(m.numpy[1], (nodes[at + CLS], rank, dimensions, number, 0, data, np.int32(0), flags, 0))
 
 
 @kernel
-def make_placed(nodes, objects, shapes, places, adjoints, aux, numpy):
+def make_placed(nodes, objects, m):
     """Make the arrays into which a reverse sweep writes by itself, each from the beginning of a cache line."""
     for k in range(nodes.size // WIDTH):
         at = k * WIDTH
         if nodes[at + KIND] == ARRAY and nodes[at + SOURCE] == PLACED:
-            length = shapes.ctypes.data + 8 * (nodes[at + SHAPE] + nodes[at + SIZE])
+            length = m.shapes.ctypes.data + 8 * (nodes[at + SHAPE] + nodes[at + SIZE])
             number, none, one = np.int32(nodes[at + DTYPE]), np.int32(0), np.int32(1)
-            memory = capi.call(numpy[1], (nodes[at + CLS], one, length, number, 0, 0, none, none, 0))
+            memory = capi.call(m.numpy[1], (nodes[at + CLS], one, length, number, 0, 0, none, none, 0))
             if memory == 0:
                 return False
             data = (capi.word_at(memory + capi.DATA) + LINE - 1) // LINE * LINE
-            objects[k] = new_array(nodes, at, shapes, data, numpy)
-            if objects[k] == 0 or capi.call(numpy[2], (objects[k], memory)) < 0:
+            objects[k] = new_array(nodes, at, data, m)
+            if objects[k] == 0 or capi.call(m.numpy[2], (objects[k], memory)) < 0:
                 return False
-            place(
-                places,
-                nodes[at + PLACES],
-                aux,
-                ADJOINT,
-                (data - adjoints.ctypes.data) // adjoints.itemsize,
-                nodes[at + SLOT],
-            )
+            origin = (data - m.adjoints.ctypes.data) // m.adjoints.itemsize
+            place(m.places, nodes[at + PLACES], m.aux, ADJOINT, origin, nodes[at + SLOT])
     return True
 
 
 @kernel
-def made(nodes, at, shapes, values, adjoints, outputs, numpy, dtype):
+def made(nodes, at, m):
     """A new object as a node describes it, containers empty; 0 if there is no memory for it."""
     kind, slot, result = nodes[at + KIND], nodes[at + SLOT], 0
     if kind == LIST:
@@ -171,15 +173,15 @@ def made(nodes, at, shapes, values, adjoints, outputs, numpy, dtype):
         capi.acquire(slot)
         result = slot
     elif kind == ARRAY:
-        result = new_array(nodes, at, shapes, 0, numpy)
+        result = new_array(nodes, at, 0, m)
         if result:
-            numbers = carray(capi.pointer(capi.word_at(result + capi.DATA), dtype), ALL)
+            numbers = carray(capi.pointer(capi.word_at(result + capi.DATA), m.values.dtype), ALL)
             for i in range(nodes[at + NUMBERS]):
-                numbers[i] = adjoints[slot + i] if nodes[at + SOURCE] == ADJOINTS else values[outputs[slot + i]]
+                numbers[i] = m.adjoints[slot + i] if nodes[at + SOURCE] == ADJOINTS else m.values[m.outputs[slot + i]]
     elif nodes[at + SOURCE] == ADJOINTS:
-        result = new_number(nodes, at, adjoints, slot, numpy)
+        result = new_number(nodes, at, m.adjoints, slot, m.numpy)
     else:
-        result = new_number(nodes, at, values, outputs[slot], numpy)
+        result = new_number(nodes, at, m.values, m.outputs[slot], m.numpy)
     return result
 
 
@@ -192,12 +194,12 @@ def new_number(nodes, at, numbers, place, numpy):
 
 
 @kernel
-def build(nodes, objects, shapes, values, adjoints, outputs, numpy, dtype):
+def build(nodes, objects, memory):
     """The tree of new objects that the nodes describe; 0 with an error set if there is no memory for it."""
     for k in range(nodes.size // WIDTH):
         at = k * WIDTH
         if not (nodes[at + KIND] == ARRAY and nodes[at + SOURCE] == PLACED):
-            objects[k] = made(nodes, at, shapes, values, adjoints, outputs, numpy, dtype)
+            objects[k] = made(nodes, at, memory)
         x, parent, failed = objects[k], nodes[at + PARENT], objects[k] == 0
         if parent >= 0 and not failed:
             kind, container = nodes[parent * WIDTH + KIND], objects[parent]
