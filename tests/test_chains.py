@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fasttape as ft
-from fasttape import trees
 from fasttape.errors import ReplayError
 from fasttape.evaluation import Evaluator
 from fasttape.execute.dots import LEAST
 from fasttape.layout import DOT
+from tests.agree import bits
 
 NUMBERS = (0.0, -0.0, 1.0, -1.5, 0.1, 0.3, 1e-310, 1e300, math.inf, -math.inf, math.nan)
 
@@ -23,13 +23,6 @@ def chains(tape):
     """The number of pairs of each chain."""
     ops, a, _, aux = tape._evaluator.plan.columns
     return [int(aux[p + 1]) // 2 for p in a[ops == DOT].tolist()]
-
-
-def bits(tree):
-    leaves = [np.array(x, float) for x in trees.flatten(tree)[0]]
-    for x in leaves:
-        x[np.isnan(x)] = np.nan
-    return [x.tobytes() for x in leaves]
 
 
 def agree(tape, args):

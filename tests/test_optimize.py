@@ -18,14 +18,7 @@ from fasttape.transform.identities import EXACT, LOOSE
 from fasttape.transform.optimize import fold, optimize, prune, share
 from fasttape.verify import verify
 from tests import programs
-
-
-def bits(tree):
-    """All numbers to the last bit; one nan is as good as another."""
-    leaves = [np.array(x, float) for x in trees.flatten(tree)[0]]
-    for x in leaves:
-        x[np.isnan(x)] = np.nan
-    return [x.tobytes() for x in leaves]
+from tests.agree import bits
 
 
 def same_programs(x, y):
