@@ -251,7 +251,7 @@ class Direct:
             self.state[field] = address(array)
         self.state[c.IN_SIZE], self.state[c.OUT_SIZE] = sources[c.IN].size, sources[c.OUT].size
         self.state[c.ATTEMPT] = c.compiled_attempt(program.dtype).address
-        self.state[c.INSTRUCTIONS], self.state[c.FIRST_RESULT] = program.ops.size, program.first_result
+        self.state[c.INSTRUCTIONS], self.state[c.FIRST_RESULT] = workspace.columns[0].size, program.first_result
         self.state[c.SLOTS], self.state[c.OUTPUTS_SIZE] = program.slots, program.outputs.size
         self.state[c.CLEARED_SIZE], self.state[c.GRADIENT] = len(plan.cleared), self.what != VALUE
         self.state[c.UNLOCKS] = program.slots > LONG

@@ -8,7 +8,7 @@ from fasttape.compiler.jit import quiet
 from fasttape.execute import sweep
 from fasttape.execute.blocks import BLOCK, BUFFERS
 from fasttape.execute.plan import Plan
-from fasttape.layout import ADJOINT, FIRST, FORWARD, REVERSE, TANGENT
+from fasttape.layout import ADJOINT, FIRST, FORWARD, GUARD, REVERSE, TANGENT
 from fasttape.program import Program
 
 LINE = 64  # bytes of a cache line, and of the widest registers
@@ -126,8 +126,11 @@ class Workspace:
     def forward(self) -> int:
         """Compute all values; return the number of instructions, or of the guard that does not hold."""
         p = self.program
-        entries = self.plan.linked(FORWARD)
-        return self.machine.forward(self.columns, self.values, 0, p.ops.size, p.first_result, entries)
+        ops, entries = self.columns[0], self.plan.linked(FORWARD)
+        stopped = self.machine.forward(self.columns, self.values, 0, ops.size, p.first_result, entries)
+        if stopped == ops.size:
+            return int(p.ops.size)
+        return int(p.guards[np.count_nonzero(ops[:stopped] == GUARD), 0])
 
     def prepared_adjoints(self) -> np.ndarray:
         """The memory of the adjoints; where it must be, it is zero."""
@@ -156,7 +159,7 @@ class Workspace:
             shift = (address(array) - self.adjoint_origin) // array.itemsize - segment.start
             self.shift(segment, ADJOINT, shift)
         entries = self.plan.linked(REVERSE)
-        self.machine.reverse(self.columns, self.values, self.adjoints, 0, p.ops.size, p.slots, keep, entries)
+        self.machine.reverse(self.columns, self.values, self.adjoints, 0, self.columns[0].size, p.slots, keep, entries)
         for segment, _ in gradients:
             self.shift(segment, ADJOINT, 0)
         return self.adjoints
@@ -179,7 +182,7 @@ class Workspace:
             self.tangents = np.zeros(p.slots, p.dtype)
         self.tangents[1 : 1 + p.inputs] = seed
         entries = self.plan.linked(TANGENT)
-        self.machine.tangent(self.columns, self.values, self.tangents, 0, p.ops.size, p.first_result, entries)
+        self.machine.tangent(self.columns, self.values, self.tangents, 0, self.columns[0].size, p.first_result, entries)
         return self.tangents[p.outputs]
 
 

@@ -20,6 +20,7 @@ from fasttape.program import Program
 from fasttape.recorders.builder import Builder
 from fasttape.recorders.freeze import freeze
 from fasttape.transform.adjoint import Stretch, adjoint
+from fasttape.transform.optimize import optimize
 
 
 def thaw(program: Program) -> Builder:
@@ -63,6 +64,7 @@ def input_slots(program: Program) -> np.ndarray:
 
 def gradient_program(program: Program) -> Program:
     """The program that computes the output of a program and, behind it, its gradient by the differentiated inputs."""
+    program, _ = optimize(program)  # an expression that stands twice would have two adjoints
     builder = thaw(program)
     stretch = Stretch(builder, 1 if program.constants.size else 0, program.first_result)
     seeds = np.full(program.outputs.size, builder.constant(1.0), np.uint32)  # none for an output that is a constant
