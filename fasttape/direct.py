@@ -94,6 +94,11 @@ class Nodes:
             fields = {"dtype": self.hold(x.value.dtype), "slot": address(memory)}
             self.array(v.CONTENT, x.value.shape, **fields, **where)
             self.rows[-1][v.NUMBERS] = len(x.content)
+        elif x.kind == d.FLAT and type(x.value) is list and x.holds(x.value):
+            items = list(x.value)  # that live as long as the description
+            addresses = np.array([id(item) for item in items], np.int64)
+            self.kept += [items, addresses]
+            self.add(v.ITEMS, cls=id(list), size=len(items), slot=address(addresses), **where)
         elif x.kind in (d.ARRAY, d.SET, d.FLAT):
             raise UnknownError
         else:
