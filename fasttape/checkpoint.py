@@ -18,6 +18,7 @@ import numpy as np
 
 from fasttape import trees
 from fasttape.api import named
+from fasttape.decode import count_operations
 from fasttape.evaluation import guard_error
 from fasttape.execute.calls import Rule
 from fasttape.execute.interpreter import Workspace
@@ -139,6 +140,7 @@ class Recorded(Rule):
     def __init__(self, name: str, program: Program):
         self.name, self.program = name, program
         self.inputs, self.outputs = program.inputs, int(program.outputs.size)
+        self.operations = count_operations(program)
         self.pure = not program.guards.size and all(rule.pure for rule in program.rules)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -150,7 +152,7 @@ class Recorded(Rule):
     @functools.cached_property
     def plan(self) -> Plan:
         """How sweeps run the program."""
-        return Plan(self.program, (), continued=True)
+        return Plan(self.program, (), again=True, continued=True)
 
     def workspace(self, x: Any, *, keep: bool) -> Workspace:
         """An evaluation of its own, at x."""

@@ -1,5 +1,6 @@
 """Reading a program back: its instructions one by one with names of variables, operand slots and edges of the graph."""
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -93,6 +94,37 @@ def operand_slots(aux, p, k, opcode) -> np.ndarray:
         place = place[..., None] + np.arange(aux[p + SHAPE + d]) * aux[q + STRIDES + d]
     place = place.reshape(-1)
     return place if aux[q + LIST] == REGULAR else aux[p + aux[q + LIST] + place]
+
+
+def result_starts(program: Program) -> np.ndarray:
+    """The first result slot of every instruction, and behind them the number of slots."""
+    return program.first_result + np.concatenate(([0], np.cumsum(sizes(program))))
+
+
+def sizes(program: Program) -> np.ndarray:
+    """The number of results of every instruction."""
+    found = np.ones(program.ops.size, np.int64)
+    found[program.ops == GUARD] = 0
+    arrays = (program.ops >= FIRST_STRUCTURAL) & (program.ops != GUARD)
+    found[arrays] = program.aux[program.a[arrays].astype(np.int64) + SIZE]
+    return found
+
+
+def count_operations(program: Program) -> int:
+    """The number of scalar operations in one evaluation.
+
+    A scalar instruction is one, an elementwise instruction and a reduction one for each point of their iteration space,
+    a matrix product two, a product and a sum; a guard is none, a call what its rule says.
+    """
+    total = np.count_nonzero(program.ops < FIRST_STRUCTURAL)
+    for i in np.flatnonzero((program.ops >= FIRST_STRUCTURAL) & (program.ops != GUARD)).tolist():
+        p = int(program.a[i])
+        if program.ops[i] == CALL:
+            total += program.rules[int(program.aux[p + CODE])].operations
+            continue
+        points = math.prod(program.aux[p + SHAPE : p + SHAPE + program.aux[p + NDIM]].tolist())
+        total += points * (2 if program.ops[i] == GEMM else 1)
+    return int(total)
 
 
 def result_slots(program, instruction: Instruction) -> np.ndarray:

@@ -94,6 +94,11 @@ class Nodes:
             fields = {"dtype": self.hold(x.value.dtype), "slot": address(memory)}
             self.array(v.CONTENT, x.value.shape, **fields, **where)
             self.rows[-1][v.NUMBERS] = len(x.content)
+        elif x.kind == d.FLAT and type(x.value) is list and x.holds(x.value):
+            items = list(x.value)  # that live as long as the description
+            addresses = np.array([id(item) for item in items], np.int64)
+            self.kept += [items, addresses]
+            self.add(v.ITEMS, cls=id(list), size=len(items), slot=address(addresses), **where)
         elif x.kind in (d.ARRAY, d.SET, d.FLAT):
             raise UnknownError
         else:
@@ -254,7 +259,7 @@ class Direct:
             self.state[field] = address(array)
         self.state[c.IN_SIZE], self.state[c.OUT_SIZE] = sources[c.IN].size, sources[c.OUT].size
         self.state[c.ATTEMPT] = c.compiled_attempt(program.dtype).address
-        self.state[c.INSTRUCTIONS], self.state[c.FIRST_RESULT] = program.ops.size, program.first_result
+        self.state[c.INSTRUCTIONS], self.state[c.FIRST_RESULT] = workspace.columns[0].size, program.first_result
         self.state[c.SLOTS], self.state[c.OUTPUTS_SIZE] = program.slots, program.outputs.size
         self.state[c.CLEARED_SIZE], self.state[c.GRADIENT] = len(plan.cleared), self.what != VALUE
         self.state[c.UNLOCKS] = program.slots > LONG

@@ -1,5 +1,6 @@
 """Evaluator: runs a recording at given leaves of its arguments; the part that tapes and one-time transforms share."""
 
+import functools
 import linecache
 from collections import deque
 
@@ -15,13 +16,22 @@ from fasttape.recording import outputs_of
 class Evaluator:
     """A recording with its plan and the workspaces that are not in use; threads may share it."""
 
-    def __init__(self, recording, *, whole=False):
-        """With `whole`, an evaluation has the value of every slot, as a trace shows them."""
+    def __init__(self, recording, *, whole=False, again=False):
+        """With `whole`, an evaluation has the value of every slot, as a trace shows them.
+
+        `again` says that there will be many.
+        """
         self.recording = recording
         self.program, self.signature = recording.program, recording.signature
-        segments = [(leaf.start, leaf.stop) for leaf in self.signature.leaves]
-        self.plan = Plan(self.program) if whole else plan_for(self.program, segments)
+        self.whole, self.again = whole, again
         self.idle: deque[Workspace] = deque()
+
+    @functools.cached_property
+    def plan(self):
+        if self.whole:
+            return Plan(self.program)
+        segments = [(leaf.start, leaf.stop) for leaf in self.signature.leaves]
+        return plan_for(self.program, segments, again=self.again)
 
     def run(self, values, use, *, keep=False):
         """Run forward at some leaves and `use` the workspace; `keep` what a reverse sweep wants of calls."""

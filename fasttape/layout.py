@@ -27,9 +27,11 @@ GUARD = 254  # a: slot of a truth value; b: the outcome that was recorded; produ
 ELEMENTWISE = 253  # the row CODE over the iteration space
 REDUCE = 252  # the row CODE over the trailing (PARAM = 0) or leading (PARAM = 1) dimensions
 GEMM = 251  # shape = batch + (m, n, k): sums over k the product of two operands; a plan may add a third to the sum
-CALL = 250  # rule CODE of the program, which Python runs between two parts of a sweep
-FIRST_STRUCTURAL = 250
+DOT = 250  # in a plan: a chain of products and sums; see execute.dots
+CALL = 249  # rule CODE of the program, which Python runs between two parts of a sweep; PARAM: whether that is pure
+FIRST_STRUCTURAL = 249
 STRUCTURAL_NAMES = {ELEMENTWISE: "array operations", REDUCE: "reductions", GEMM: "matrix products"}
+STRUCTURAL_NAMES[DOT] = "sums of products"
 
 LENGTH, SIZE, CODE, PARAM, CLEAN, OPERANDS, NDIM, SHAPE = range(8)
 ADJOINTS, LIST, FIRST, ADJOINT, STRIDES = range(5)

@@ -25,6 +25,7 @@ from fasttape.layout import (
     LIST,
     NDIM,
     OPERANDS,
+    PARAM,
     REDUCE,
     REGULAR,
     SHAPE,
@@ -135,6 +136,7 @@ def check_call(program, p, shape, count, where):
     require(count == len(shape) and all(shape), f"{where}: {count} operands of a call in {len(shape)} dimensions")
     require(sum(shape) == rule.inputs, f"{where}: {sum(shape)} numbers for {rule.name}, which takes {rule.inputs}")
     require(aux[p + SIZE] == rule.outputs, f"{where}: {aux[p + SIZE]} results of {rule.name}")
+    require(aux[p + PARAM] == rule.pure, f"{where}: a call of {rule.name} of another kind")
     for k in range(count):
         strides = aux[p + SHAPE + count + k * (STRIDES + count) + STRIDES :][:count].tolist()
         require(strides == [int(d == k) for d in range(count)], f"{where}: an operand that is neither a run nor a list")

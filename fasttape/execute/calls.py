@@ -38,6 +38,7 @@ class Rule:
     name: str
     inputs: int
     outputs: int
+    operations = 1  # that one evaluation counts as
     one_way = False  # whether reverse mode may be all that it can do
     pure = False  # whether equal inputs give equal results, and nobody can tell how often it ran
 

@@ -9,7 +9,7 @@ from fasttape.execute import sweep
 from fasttape.execute.blocks import BLOCK, BUFFERS
 from fasttape.execute.calls import NONE, Calls
 from fasttape.execute.plan import Plan
-from fasttape.layout import ADJOINT, FIRST, FORWARD, REVERSE, TANGENT
+from fasttape.layout import ADJOINT, FIRST, FORWARD, GUARD, REVERSE, TANGENT
 from fasttape.program import Program
 
 LINE = 64  # bytes of a cache line, and of the widest registers
@@ -152,10 +152,14 @@ class Workspace:
         With `keep`, calls keep what a reverse sweep over these values can use; without it that may cost them more.
         """
         p = self.program
-        entries = self.plan.linked(FORWARD)
+        ops, entries = self.columns[0], self.plan.linked(FORWARD)
         self.calls.kept.clear()
-        columns, last = self.columns, p.ops.size
-        return self.machine.forward(columns, self.values, 0, last, p.first_result, entries, self.calls, keep=keep)
+        stopped = self.machine.forward(
+            self.columns, self.values, 0, ops.size, p.first_result, entries, self.calls, keep=keep
+        )
+        if stopped == ops.size:
+            return int(p.ops.size)
+        return int(p.guards[np.count_nonzero(ops[:stopped] == GUARD), 0])
 
     def prepared_adjoints(self) -> np.ndarray:
         """The memory of the adjoints; where it must be, it is zero."""
@@ -183,9 +187,9 @@ class Workspace:
         for segment, array in gradients:
             shift = (address(array) - self.adjoint_origin) // array.itemsize - segment.start
             self.shift(segment, ADJOINT, shift)
-        entries, adjoints = self.plan.linked(REVERSE), self.adjoints
+        entries, adjoints, last = self.plan.linked(REVERSE), self.adjoints, self.columns[0].size
         self.adjoints = None  # nobody knows what they are if a call raises
-        self.machine.reverse(self.columns, self.values, adjoints, 0, p.ops.size, p.slots, keep, entries, self.calls)
+        self.machine.reverse(self.columns, self.values, adjoints, 0, last, p.slots, keep, entries, self.calls)
         self.adjoints = adjoints
         for segment, _ in gradients:
             self.shift(segment, ADJOINT, 0)
@@ -209,7 +213,7 @@ class Workspace:
             self.tangents = np.zeros(p.slots, p.dtype)
         self.tangents[1 : 1 + p.inputs] = seed
         entries = self.plan.linked(TANGENT)
-        columns, last = self.columns, p.ops.size
+        columns, last = self.columns, self.columns[0].size
         self.machine.tangent(columns, self.values, self.tangents, 0, last, p.first_result, entries, self.calls)
         return self.tangents[p.outputs]
 

@@ -7,7 +7,9 @@ slot follows in constant time (a rank query; Jacobson 1989, "Space-efficient sta
 import numpy as np
 
 from fasttape.compiler.jit import kernel, sweep
-from fasttape.layout import A_IS_SLOT, B_IS_SLOT, CONST, GUARD, TERNARY
+from fasttape.execute.analysis import is_array, reach, span
+from fasttape.execute.blocks import operand
+from fasttape.layout import A_IS_SLOT, B_IS_SLOT, CONST, GUARD, LIST, OPERANDS, REGULAR, TERNARY
 
 BITS = 64
 
@@ -87,28 +89,42 @@ def renumber(ops, a, b, aux, references, outputs, guards, runs, first, slots) ->
     return renumbering.now(ops, a, b, aux, references, outputs, guards, runs, first, mask, before)
 
 
+@kernel
+def note(found, count, start, stop, inputs):
+    """Append some slots, if they are inputs; return how many entries there are then."""
+    if 0 < start <= inputs:
+        found[count, 0], found[count, 1] = start, stop
+        count += 1
+    return count
+
+
 @sweep
-def scalar_inputs(digest):
-    def scalar_inputs(ops, a, b, aux, inputs, found):
-        """Fill `found` with the input slots that scalar instructions and guards read; return how many there are."""
+def inputs_read(digest):
+    def inputs_read(ops, a, b, aux, inputs, found):
+        """Fill `found` with (start, stop) of the inputs that operands read; return how many entries there are."""
         digest
         count = 0
         for i in range(ops.size):
-            op = ops[i]
-            if A_IS_SLOT[op] and 0 < a[i] <= inputs:
-                found[count] = a[i]
-                count += 1
-            if B_IS_SLOT[op] and 0 < b[i] <= inputs:
-                found[count] = b[i]
-                count += 1
+            op, p = ops[i], np.int64(a[i])
+            if A_IS_SLOT[op]:
+                count = note(found, count, p, p + 1, inputs)
+            if B_IS_SLOT[op]:
+                count = note(found, count, np.int64(b[i]), np.int64(b[i]) + 1, inputs)
             if TERNARY[op]:
                 for place in range(np.int64(b[i]), np.int64(b[i]) + 2):
-                    if 0 < aux[place] <= inputs:
-                        found[count] = aux[place]
-                        count += 1
+                    count = note(found, count, aux[place], aux[place] + 1, inputs)
+            for k in range(aux[p + OPERANDS] if is_array(op) else 0):
+                q = operand(aux, p, k)
+                if aux[q + LIST] == REGULAR:
+                    low, high = span(aux, p, q)
+                    count = note(found, count, low, high, inputs)
+                    continue
+                low, high = reach(aux, p, q)
+                for place in range(p + aux[q + LIST] + low, p + aux[q + LIST] + high + 1):
+                    count = note(found, count, aux[place], aux[place] + 1, inputs)
         return count
 
-    return scalar_inputs
+    return inputs_read
 
 
 @kernel

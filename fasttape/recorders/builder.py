@@ -4,7 +4,9 @@ While recording, constants take slots in order of appearance through CONST instr
 every slot when one is asked for. `freeze` makes the program from what is here.
 """
 
+import bisect
 import math
+import operator
 import os
 import struct
 import sys
@@ -25,6 +27,7 @@ INITIAL = 4096  # instructions
 AUX = 256  # numbers in side records, at first
 KEPT = 16  # constants, at first
 MOST_SLOTS = 2**31
+START = operator.itemgetter(0)
 CONST_OF_ONE = 0  # the record in aux that all single constants share
 INSIDE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
@@ -80,8 +83,8 @@ class Builder(extend(Memory, MEMORY)):
     """A program in the making: opcode and operand columns, side records, constants, and the values so far."""
 
     __slots__ = ("arrays", "aux", "columns", "done", "dtype", "entries", "fill", "guards", "held", "kept")
-    __slots__ += ("known_sites", "machine", "moved", "placed", "references", "runs", "scalar", "sites", "size")
-    __slots__ += ("calls", "inner", "numbers", "once", "outer", "used", "values")
+    __slots__ += ("known_sites", "machine", "placed", "references", "runs", "scalar", "sites", "size")
+    __slots__ += ("calls", "codes", "inner", "once", "outer", "used", "values")
 
     def __init__(self, dtype, size: int, fill, outer=None):
         """`fill(out)` writes the `size` inputs, when values are asked for.
@@ -106,17 +109,17 @@ class Builder(extend(Memory, MEMORY)):
         self.sites = {}  # by identity of some code and a place in it: (number, code, place)
         self.kept = np.empty(KEPT, self.dtype)  # the constants, in order of appearance
         self.held = 0  # numbers in `kept`
-        self.runs = []  # (start, stop): their slots
+        self.runs = []  # (start, stop, place in `kept`): their slots
         self.size = size
         self.fill = fill
         self.values = None
-        self.placed = self.moved = 0  # runs that are in `values`, and how many numbers those are
+        self.placed = 0  # runs that are in `values`
         self.machine = Machine(self.dtype)
         self.entries = table(self.dtype)
         self.calls = Calls([], [])
         self.outer, self.inner = outer, None
         self.once = False  # whether the program will run at this point only
-        self.numbers = {}  # by identity of a rule: its place in `calls.rules`
+        self.codes = {}  # by identity of a rule: its place in `calls.rules`
         self.done = (0, self.next)  # instruction and slot up to which `values` is evaluated
 
     # ---- appending
@@ -137,7 +140,7 @@ class Builder(extend(Memory, MEMORY)):
     def call(self, rule, fields, references) -> int:
         """Append a CALL with a record of these fields, of which the number of the rule is filled in here."""
         rules, n = self.calls.rules, self.n
-        fields[CODE] = self.numbers.setdefault(id(rule), len(rules))
+        fields[CODE] = self.codes.setdefault(id(rule), len(rules))
         rules += [rule] * (fields[CODE] == len(rules))
         slot = self.emit(CALL, self.side(fields, references), size=rule.outputs)
         self.calls.sites.append(Site(n, slot, len(self.calls.sites), False))
@@ -209,8 +212,16 @@ class Builder(extend(Memory, MEMORY)):
             grown[: self.held] = self.kept[: self.held]
             self.kept = grown
         self.kept[self.held : stop] = x
-        self.runs.append((slot, slot + size))
+        self.runs.append((slot, slot + size, self.held))
         self.held = stop
+
+    def number(self, slot: int) -> float | None:
+        """The number in a slot of a constant, None where there is none."""
+        if slot == 0:
+            return 0.0
+        k = bisect.bisect_right(self.runs, slot, key=START) - 1
+        start, stop, at = self.runs[k] if k >= 0 else (0, 0, 0)
+        return float(self.kept[at + slot - start]) if start <= slot < stop else None
 
     # ---- values
 
@@ -223,9 +234,8 @@ class Builder(extend(Memory, MEMORY)):
         if first < last or self.values is None:
             if self.values is None or slots > self.values.size:
                 self.reserve(slots)
-            for start, stop in self.runs[self.placed :]:
-                at, self.moved = self.moved, self.moved + stop - start
-                self.values[start:stop] = self.kept[at : self.moved]
+            for start, stop, at in self.runs[self.placed :]:
+                self.values[start:stop] = self.kept[at : at + stop - start]
             self.placed = len(self.runs)
             if self.unlinked:
                 link(needs((*(column[first:last] for column in self.columns.arrays), self.aux)), FORWARD, self.dtype)

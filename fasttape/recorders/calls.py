@@ -42,7 +42,7 @@ def emit(builder, rule, operands) -> int:
     """Append a CALL on runs and lists of slots; return the first slot of its results."""
     count = len(operands)
     sizes = [x[1] if isinstance(x, tuple) else x.size for x in operands]
-    fields = [0, rule.outputs, 0, 0, 0, count, count, *sizes]
+    fields = [0, rule.outputs, 0, int(rule.pure), 0, count, count, *sizes]
     references, at_lists = [], SHAPE + count + count * (STRIDES + count)
     for k, (x, size) in enumerate(zip(operands, sizes, strict=True)):
         strides = [int(d == k) for d in range(count)]

@@ -5,10 +5,24 @@ import bisect
 import numpy as np
 
 from fasttape import ops
-from fasttape.layout import CODE, FIRST, LIST, NDIM, OPERANDS, PARAM, REGULAR, SHAPE, SIZE, STRIDES
+from fasttape.layout import (
+    CODE,
+    ELEMENTWISE,
+    FIRST,
+    FIRST_STRUCTURAL,
+    LIST,
+    NDIM,
+    OPERANDS,
+    PARAM,
+    REGULAR,
+    SHAPE,
+    SIZE,
+    STRIDES,
+)
 from fasttape.recorders.array import Root, TracedArray
-from fasttape.recorders.scalar import traced
+from fasttape.recorders.scalar import TracedScalar, traced
 
+NEG = ops.CODE["neg"]
 ITEM = np.dtype(np.uint32).itemsize
 
 
@@ -70,6 +84,8 @@ def gathered(builder, slots):
     if np.ndim(slots) == 0:
         return traced(builder, int(slots))
     flat = slots.reshape(-1)
+    if flat.size > 1 and (flat == flat[0]).all():
+        return np.broadcast_to(TracedArray.run(builder, int(flat[0]), (1,)), slots.shape)
     if flat.size and is_run(builder, flat):
         return TracedArray.run(builder, int(flat[0]), slots.shape)
     return TracedArray.listed(builder, slots)
@@ -84,6 +100,28 @@ def is_run(builder, flat) -> bool:
     before = builder.runs[following - 1][1] if following else 0
     after = builder.runs[following][0] if following < len(builder.runs) else last + 1
     return (before <= first or before > last) and after > last
+
+
+def number(x):
+    """The number that a traced value is known to be at every point, or None; plain numbers are themselves."""
+    if isinstance(x, TracedArray):
+        return x.builder.number(int(x.slots.flat[0])) if x.size and not any(x.geometry.strides) else None
+    return x.builder.number(x.slot) if isinstance(x, TracedScalar) else float(x)
+
+
+def negated(builder, first, slot, x):
+    """What the traced value x is the negative of, if that was recorded from instruction `first` on; or None."""
+    at = x.slot if isinstance(x, TracedScalar) else x.root.first
+    columns = [column[first : builder.n].tolist() for column in builder.columns.arrays[:2]]
+    for opcode, a in zip(*columns, strict=True):
+        size = int(builder.aux[a + SIZE]) if opcode >= FIRST_STRUCTURAL else 1
+        if slot == at:
+            if opcode == NEG:
+                return traced(builder, a)
+            if opcode == ELEMENTWISE and builder.aux[a + CODE] == NEG and x.size == size:
+                return Record(builder, a).operand(0).reshape(x.shape)
+        slot += size
+    return None
 
 
 def slots_of(x):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fasttape.execute.calls import Calls, sites
-from fasttape.execute.renumber import relabel, scalar_inputs
+from fasttape.execute.renumber import inputs_read, relabel
 from fasttape.layout import (
     CONST,
     FIRST,
@@ -22,7 +22,7 @@ from fasttape.program import Program
 from fasttape.recorders.builder import Builder
 from fasttape.recorders.freeze import freeze
 from fasttape.transform.adjoint import Stretch, adjoint
-from fasttape.transform.optimize import operands, prune, reach
+from fasttape.transform.optimize import optimize, prune
 from fasttape.transform.tangent import tangent
 
 
@@ -43,7 +43,7 @@ def thaw(program: Program) -> Builder:
     columns = (program.ops, a, program.b, builder.aux)
     found = [site._replace(instruction=builder.n + site.instruction) for site in sites(columns, program.first_result)]
     builder.calls = Calls(found, list(program.rules))
-    builder.numbers = {id(rule): code for code, rule in enumerate(program.rules)}
+    builder.codes = {id(rule): code for code, rule in enumerate(program.rules)}
     builder.guards = [(builder.n + int(i), int(site)) for i, site in program.guards]
     builder.known_sites = program.sites
     builder.extend(program.ops, a, b, program.slots)
@@ -100,22 +100,10 @@ def narrowed(program: Program) -> tuple[Program, np.ndarray]:
 
 def spans_of_inputs(program: Program) -> np.ndarray:
     """The (start, stop) of inputs that are read; an operand that is a run reads one of these, or a part of one."""
-    ops, a, b, aux = program.columns
-    found = np.empty(4 * ops.size, np.int64)
-    runs, listed = [], [found[: scalar_inputs.now(ops, a, b, aux, program.inputs, found)]]
-    for i in structural(program):
-        place = int(a[i])
-        for q in operands(aux, place, int(aux[place + OPERANDS])):
-            low, high = reach(aux, place, q)
-            start = place + int(aux[q + LIST])
-            if aux[q + LIST] == REGULAR:
-                runs += [(low, high + 1)] * (0 < low <= program.inputs)
-            else:
-                slots = aux[start + low : start + high + 1]
-                listed.append(slots[(slots > 0) & (slots <= program.inputs)])
-    runs += [(slot, slot + 1) for slot in set(np.concatenate(listed).tolist())]
+    found = np.empty((3 * program.ops.size + program.aux.size, 2), np.int64)
+    count = inputs_read.now(*program.columns, program.inputs, found)
     merged: list[list[int]] = []
-    for start, stop in sorted(runs):
+    for start, stop in sorted(set(map(tuple, found[:count].tolist()))):
         if merged and start < merged[-1][1]:
             merged[-1][1] = max(stop, merged[-1][1])
         else:
@@ -167,6 +155,7 @@ def input_slots(program: Program) -> np.ndarray:
 
 def gradient_program(program: Program) -> Program:
     """The program that computes the output of a program and, behind it, its gradient by the differentiated inputs."""
+    program, _ = optimize(program)  # an expression that stands twice would have two adjoints
     builder = thaw(program)
     stretch = whole(builder, program)
     seeds = np.full(program.outputs.size, builder.constant(1.0), np.uint32)  # none for an output that is a constant

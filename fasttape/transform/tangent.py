@@ -7,9 +7,9 @@ import numpy as np
 
 from fasttape import ops
 from fasttape.layout import CALL, CONST, ELEMENTWISE, FIRST_STRUCTURAL, GEMM, GUARD, REDUCE
-from fasttape.recorders.array import TracedArray
+from fasttape.recorders.array import TracedArray, as_traced
 from fasttape.recorders.calls import call
-from fasttape.recorders.scalar import traced
+from fasttape.recorders.scalar import slot_of, traced
 from fasttape.transform.adjoint import ADD, Stretch, weights
 from fasttape.transform.operands import Record, call_operands, gathered, scalar_operands, slots_of
 from fasttape.transform.rules import partials_of, times
@@ -52,7 +52,7 @@ class Along:
         partials = partials_of(opcode)(*x, *parameter, traced(self.builder, slot))
         pairs = [(s, d) for s, d in zip(operands, partials, strict=False) if self.tangents[s]]
         found = total(times(traced(self.builder, int(self.tangents[s])), d) for s, d in pairs)
-        self.tangents[slot] = 0 if found is None else found.slot
+        self.tangents[slot] = 0 if found is None else slot_of(self.builder, found)
 
     def array(self, opcode, place, slot):
         record = Record(self.builder, place)
@@ -76,7 +76,7 @@ class Along:
         r = TracedArray.run(self.builder, slot, record.shape)
         partials = partials_of(record.row)(*operands, *parameter, r)
         made = total(times(t, d) for t, d in zip(found, partials, strict=False) if t is not None)
-        return None if made is None else np.broadcast_to(made, record.shape)
+        return None if made is None else np.broadcast_to(as_traced(self.builder, made), record.shape)
 
     def reduction(self, record, slot):
         leading = bool(record.parameter)
