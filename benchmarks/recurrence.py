@@ -5,7 +5,7 @@ import math
 from typing import NamedTuple
 
 import fasttape as ft
-from benchmarks.harness import Problem, relative
+from benchmarks.harness import Figure, Problem, relative
 from benchmarks.processes import python
 
 
@@ -86,9 +86,15 @@ PROBLEMS = (
             "plain tape": lambda case: lambda: peak(case.count, 0),
             "checkpointed blocks": lambda case: lambda: peak(case.count, case.size),
         },
-        (relative("checkpointed blocks", "plain tape", 0.05),),
+        (
+            Figure(
+                "checkpointed blocks: peak relative to plain tape",
+                lambda t: t["checkpointed blocks"] / t["plain tape"],
+                0.05,
+            ),
+        ),
         count=lambda case: case.count,
         per="step",
-        counts_bytes=True,
+        counts="bytes",
     ),
 )
