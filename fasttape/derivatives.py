@@ -22,7 +22,7 @@ def jacobian(evaluator, values, mode=None):
     input, or "rev", one for each output that depends on an input; without it the one that costs less is taken.
     """
     check_outputs(evaluator.recording)
-    _, linear = evaluator.linearize(values)
+    _, linear = evaluator.linearize(values, keep=mode != "fwd")
     return assemble(evaluator.recording, linear.jacobian(mode))
 
 

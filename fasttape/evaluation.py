@@ -1,5 +1,6 @@
 """Evaluator: runs a recording at given leaves of its arguments; the part that tapes and one-time transforms share."""
 
+import functools
 import linecache
 from collections import deque
 
@@ -10,47 +11,57 @@ from fasttape.errors import ReplayError
 from fasttape.execute.interpreter import Workspace
 from fasttape.execute.linear import LinearTape
 from fasttape.execute.plan import plan_for
+from fasttape.execute.swept import Swept
 from fasttape.recording import outputs_of
 
 
 class Evaluator:
     """A recording with its plan and the workspaces that are not in use; threads may share it."""
 
-    def __init__(self, recording, *, whole=False):
-        """With `whole`, an evaluation has the value of every slot, as traces and linear tapes want them."""
+    def __init__(self, recording, *, whole=False, again=False):
+        """With `whole`, an evaluation has the value of every slot, as traces and linear tapes want them.
+
+        `again` says that there will be many.
+        """
         self.recording = recording
         self.program, self.signature = recording.program, recording.signature
-        segments = None if whole else tuple((leaf.start, leaf.stop) for leaf in self.signature.leaves)
-        self.plan = plan_for(self.program, segments)
+        self.whole, self.again = whole, again
         self.idle: deque[Workspace] = deque()
 
-    def run(self, values, use):
-        """Run forward at some leaves and `use` the workspace."""
-        workspace = self.forward(values)
+    @functools.cached_property
+    def plan(self):
+        segments = None if self.whole else tuple((leaf.start, leaf.stop) for leaf in self.signature.leaves)
+        return plan_for(self.program, segments, again=self.again)
+
+    def run(self, values, use, *, keep=False):
+        """Run forward at some leaves and `use` the workspace; `keep` what a reverse sweep wants of calls."""
+        workspace = self.forward(values, keep=keep)
         made = use(workspace)
         self.idle.append(workspace)
         return made
 
-    def linearize(self, values):
-        """The value at some leaves, and the linear tape there; of a `whole` evaluator."""
-        workspace = self.forward(values)
-        value, linear = self.outputs(workspace), LinearTape(workspace)
+    def linearize(self, values, *, keep=True):
+        """The value at some leaves, and the linear tape there; of a `whole` evaluator. `keep` as in `run`."""
+        workspace = self.forward(values, keep=keep)
+        linear = (Swept if self.plan.calls else LinearTape)(workspace)
+        value = self.outputs(workspace)
         if linear.workspace is None:
             self.idle.append(workspace)
         return value, linear
 
-    def forward(self, values):
+    def forward(self, values, *, keep):
         """A workspace that has run forward at some leaves."""
         try:
             workspace = self.idle.pop()
         except IndexError:
             workspace = Workspace(self.plan, self.program)
+            workspace.calls.known = self.recording.known
         placed = workspace.place(values)
         binding.fill(self.signature, values, workspace.inputs, placed)
-        stopped = workspace.forward()
+        stopped = workspace.forward(keep=keep)
         if stopped < self.program.ops.size:
             self.idle.append(workspace)
-            raise self.guard_error(stopped)
+            raise guard_error(self.program, stopped)
         return workspace
 
     def outputs(self, workspace):
@@ -77,14 +88,15 @@ class Evaluator:
 
         return value_and_tangent
 
-    def guard_error(self, stopped) -> ReplayError:
-        """The error for a guard that does not hold."""
-        outcome = bool(self.program.b[stopped])
-        site = self.program.site(stopped)
-        line = linecache.getline(site.file, site.line).strip()
-        return ReplayError(
-            f"this tape was recorded with a condition {str(outcome).lower()} at {site.file}:{site.line}"
-            f"{f' ({line})' if line else ''}; at this point it is {str(not outcome).lower()}, so the tape does not "
-            "hold. Record again there, or choose with np.where(condition, x, y) instead of if",
-            cause=f"a condition is {str(not outcome).lower()} at {site.file}:{site.line}",
-        )
+
+def guard_error(program, stopped) -> ReplayError:
+    """The error for a guard that does not hold."""
+    outcome = bool(program.b[stopped])
+    site = program.site(stopped)
+    line = linecache.getline(site.file, site.line).strip()
+    return ReplayError(
+        f"this tape was recorded with a condition {str(outcome).lower()} at {site.file}:{site.line}"
+        f"{f' ({line})' if line else ''}; at this point it is {str(not outcome).lower()}, so the tape does not "
+        "hold. Record again there, or choose with np.where(condition, x, y) instead of if",
+        cause=f"a condition is {str(not outcome).lower()} at {site.file}:{site.line}",
+    )

@@ -37,6 +37,7 @@ class Recording(NamedTuple):
     structure: Any
     aux: Any
     dependencies: tuple[Dependency, ...]  # what the call read besides its arguments
+    known: dict  # what calls of rules gave, by number, if the recording is for the point of its recording only
 
 
 def name_of(f) -> str:
@@ -47,6 +48,7 @@ def record_call(f, args, keywords, argnums, *, passive, has_aux=False):
     """Record one call; the recording, and the leaves of its arguments."""
     signature, values = binding.read(name_of(f), args, keywords, argnums, passive=passive)
     builder = Builder(signature.dtype, signature.size, functools.partial(binding.fill, signature, values))
+    builder.once = not passive
     OPEN.recordings.append(builder)
     try:
         with watching() if passive else contextlib.nullcontext() as dependencies:
@@ -65,7 +67,7 @@ def record_call(f, args, keywords, argnums, *, passive, has_aux=False):
         if leaf.value is not None:
             leaf.value.check_random(f"argument {leaf.argument}")
     read = dependencies.settle() if passive else ()
-    return Recording(program, signature, outputs, structure, aux, read), values
+    return Recording(program, signature, outputs, structure, aux, read, builder.calls.known), values
 
 
 def auxiliary(returned, name):
@@ -115,8 +117,12 @@ def outputs_of(recording, numbers, *, tangent=False, before=()):
 
     These stand along the last axis; `before` is the shape in front of it, that of a stack of tangents.
     """
-    leaves = []
+    floats = numbers.dtype == np.float64 and len(recording.outputs) > 1 and not before
+    leaves, plain = [], numbers.tolist() if floats else None
     for out in recording.outputs:
+        if plain and out.shape is None and out.stop > out.start:
+            leaves.append(plain[out.start])
+            continue
         part = numbers[..., out.start : out.stop]
         if out.start == out.stop and out.shape is None:
             leaves.append(zero_like(out.value, before) if tangent else own(out.value))

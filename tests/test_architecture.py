@@ -25,6 +25,11 @@ LAYERS += (
     "show",
     "tape",
     "api",
+    "forms",
+    "custom",
+    "rules",
+    "implicit",
+    "checkpoint",
     "compiled",
     "testing",
 )

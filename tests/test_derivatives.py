@@ -292,6 +292,11 @@ def test_adjoints_that_are_constants_between_those_that_are_not():
     expected = [t1 * x[1] - (1 - t0**2), (1 - t1**2) * x[0] * x[1] + t1 * x[0]]
     np.testing.assert_allclose(ft.record(f, x).gradient_tape()(x)[1], expected, rtol=1e-14)
     np.testing.assert_allclose(ft.jvp(ft.grad(f), (x,), (np.ones(2),))[1], ft.hessian(f)(x).sum(axis=1), rtol=1e-13)
+    mixed = (1 - t1**2) * x[0]  # what the second derivatives by both have besides t1
+    matrix = [[2 * t0 * (1 - t0**2), t1 + mixed * x[1] / x[0]], [0.0, 2 * mixed - 2 * t1 * (1 - t1**2) * x[0] * x[1]]]
+    matrix[1][0] = matrix[0][1]
+    np.testing.assert_allclose(ft.hessian(f)(x), matrix, rtol=1e-13)
+    np.testing.assert_allclose(ft.grad(lambda x: np.sum(ft.grad(f)(x) * [0.7, -0.4]))(x), np.dot(matrix, [0.7, -0.4]))
 
 
 @pytest.mark.parametrize("x", [(2.0, 3.0, 5.0, 7.0), (0.0, 3.0, 5.0, 7.0), (0.0, 3.0, 0.0, 7.0), (0.0, 0.0, 0.0, 7.0)])
@@ -560,3 +565,21 @@ def test_check_grads_notices_a_wrong_second_derivative():
     check_grads(f, (1.5,))
     with pytest.raises(AssertionError):
         check_grads(f, (1.5,), 2)
+
+
+def test_adjoints_beside_a_constant_are_no_run_of_slots():
+    def f(x):
+        z = np.stack([x, 2.0 * x]) * np.array([1.5, 2.5])
+        slope = x * x  # the adjoint of z[0], in the slot before that of the constant, the adjoint of z[1]
+        return z[1] * 7.0 + z[0] * slope
+
+    def g(x):
+        z = np.stack([x, 2.0 * x]) * np.array([1.5, 2.5])
+        slope = x * x
+        rest = z[1] * 7.0
+        return z[0] * slope + rest
+
+    for h in (f, g):
+        assert ft.grad(h)(2.0) == pytest.approx(53.0)
+        assert ft.grad(ft.grad(h))(2.0) == pytest.approx(18.0)
+        assert ft.hessian(h)(2.0) == pytest.approx(18.0)

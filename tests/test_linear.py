@@ -416,3 +416,20 @@ def test_products_with_hessians_at_any_position():
     found = tree.hvp(({"a": 2.0, "b": x},), ({"a": 1.0, "b": v},))
     assert found["a"] == 2.0 * 3.0 + 4.0 * 0.0
     np.testing.assert_array_equal(found["b"], [4.0, 4.0])
+
+
+def test_calls_go_by_sweeps():
+    cube = ft.custom_vjp(lambda x: x**3)
+    cube.defvjp(lambda x: (x**3, x), lambda x, w: (3.0 * x**2 * w,))
+    x = np.array([1.0, 2.0])
+    f = lambda x: (cube(x) * x[0], x[1])  # noqa: E731
+    expected = [[4.0, 0.0], [8.0, 12.0]]
+    for transform in (ft.jacobian, ft.jacrev):
+        matrix, last = transform(f)(x)
+        np.testing.assert_allclose(matrix, expected)
+        np.testing.assert_array_equal(last, [0.0, 1.0])
+    _, pullback = ft.vjp(f, x)
+    (stack,) = pullback.many((np.eye(2), np.zeros(2)))
+    np.testing.assert_allclose(stack, expected)
+    np.testing.assert_allclose(ft.record(f, x).jacobian(x)[0], expected)
+    np.testing.assert_allclose(ft.linearize(ft.checkpoint(lambda x: x**2), x)[1].many(np.eye(2)), np.diag(2.0 * x))

@@ -32,8 +32,8 @@ def kernel(function):
 
 
 def inlined(function):
-    """As `kernel`, for a small function with large arguments: arrays take many registers to pass."""
-    return numba.njit(**INTERNAL, _nrt=False)(function)
+    """As `kernel`, inside its callers: for what is so short that passing its arguments would take longest."""
+    return numba.njit(**INTERNAL, forceinline=True, _nrt=False)(function)
 
 
 def sweep(factory):
