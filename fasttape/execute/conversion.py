@@ -70,11 +70,10 @@ def same_items(x, addresses, size):
     """Whether a list holds the objects at some addresses."""
     if capi.list_size(x) != size:
         return False
-    items = carray(capi.pointer(addresses, np.int64), size)
-    for i in range(size):
-        if capi.list_item(x, i) != items[i]:
-            return False
-    return True
+    items, same = carray(capi.pointer(addresses, np.int64), size), 0
+    while same < size and capi.list_item(x, same) == items[same]:
+        same += 1
+    return same == size
 
 
 @kernel
