@@ -12,6 +12,7 @@ from fasttape.derivatives import jacobian as jacobian_of
 from fasttape.direct import BOTH, GRADIENT
 from fasttape.errors import ArgumentError, LeakError
 from fasttape.evaluation import Evaluator
+from fasttape.inside import is_compiled, value_and_gradient
 from fasttape.recording import record_call, scalar_output
 from fasttape.transform import nested
 
@@ -47,6 +48,10 @@ def differentiate(
     def inner(call: nested.Inner) -> Any:
         return call.value, call.gradient(), call.aux
 
+    if is_compiled(f):
+        inside: tuple[Any, Any, Any] | None = value_and_gradient(f, args, keywords, argnums, has_aux, what)
+        if inside is not None:
+            return inside
     found: tuple[Any, Any, Any] = by_recording(f, args, keywords, argnums, plain, inner, has_aux)
     return found
 
