@@ -131,8 +131,9 @@ def accept_differentiated(function, op, plain):
         rule = kernel_of(row.partials)
         made, returned = Emitter(context, builder, types.float64).run(rule, [*wanted, types.float64], [*operands, value])
         partials = numbers(context, builder, made, returned)
-        terms = [Term(builder, d, x) for t, x, d in zip(sig.args, args, partials, strict=False) if is_active(t)]
-        return merge(context, builder, value, terms, linear=ops.LINEAR in row.traits)
+        linear = ops.LINEAR in row.traits
+        terms = [Term(builder, d, x, linear) for t, x, d in zip(sig.args, args, partials, strict=False) if is_active(t)]
+        return merge(context, builder, value, terms, linear=linear)
 
     accept(function, op.arity, typer, lower)
 

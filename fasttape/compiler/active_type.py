@@ -7,16 +7,17 @@ dot would leave the range in which products are exact. Zero absorbs, so whatever
 filled with zeros holds the passive number 0.0.
 """
 
+import functools
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.typeconv import Conversion
-from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
+from numba.extending import intrinsic, lower_cast, models, register_model
 
-from fasttape.compiler.linear_memory import materialize, push
+from fasttape.compiler.linear_memory import push, push_exactly
 
 REAL, WORD = ir.DoubleType(), ir.IntType(64)
-EXPONENT_BITS = 0x7FF
 LOWEST, RANGE = 64, 1918  # biased exponents of dot, from 2**-959 on, between which it is kept in registers
 PASSIVE = (types.Float, types.Integer, types.Boolean)
 
@@ -80,60 +81,53 @@ def promote(context, builder, source, target, x):
     return pack(context, builder, val, ir.Constant(REAL, 0.0), ir.Constant(WORD, 0))
 
 
-def in_range(builder, dot):
-    """Whether dot may stay in registers: neither 0, nor near underflow or overflow, nor inf, nor nan."""
-    exponent = builder.and_(builder.lshr(builder.bitcast(dot, WORD), ir.Constant(WORD, 52)), ir.Constant(WORD, EXPONENT_BITS))
-    return builder.icmp_unsigned("<", builder.sub(exponent, ir.Constant(WORD, LOWEST)), ir.Constant(WORD, RANGE))
-
-
 class Term:
     """What one operand contributes to an active result: times(partial, dot) by its node, if it is live."""
 
-    def __init__(self, builder, partial, operand):
+    def __init__(self, builder, partial, operand, linear):
         zero = ir.Constant(REAL, 0.0)
         self.partial = partial
         _, self.dot, self.node = unpack(builder, operand)
-        moves = [builder.fcmp_unordered("!=", x, zero) for x in (partial, self.dot)]
-        self.live = builder.and_(*moves)
-        self.product = builder.select(self.live, builder.fmul(partial, self.dot), zero)
+        self.live = builder.fcmp_unordered("!=", self.dot, zero)
+        self.product = builder.fmul(partial, self.dot)
+        if not linear:  # the partial may be 0, inf or nan
+            self.live = builder.and_(self.live, builder.fcmp_unordered("!=", partial, zero))
+            self.product = builder.select(self.live, self.product, zero)
+
+    def leaves_range(self, builder):
+        """Whether the product is too near overflow or underflow, or inf or nan, to stay in registers."""
+        doubled = builder.shl(builder.bitcast(self.product, WORD), ir.Constant(WORD, 1))  # without the sign
+        above = builder.sub(doubled, ir.Constant(WORD, LOWEST << 53))
+        return builder.and_(self.live, builder.icmp_unsigned(">", above, ir.Constant(WORD, RANGE << 53)))
 
 
 def merge(context, builder, val, terms, *, linear):
     """The active number `val` of one or two terms; `linear` says that the partials are constants near 1."""
-    total, node = terms[0].product, terms[0].node
-    live, write = terms[0].live, ir.Constant(ir.IntType(1), 0)
+    dot, node = (cgutils.alloca_once_value(builder, x) for x in (terms[0].product, terms[0].node))
     if len(terms) == 2:
         first, second = terms
-        total = builder.fadd(total, second.product)
-        node = builder.select(first.live, node, second.node)
-        live = builder.or_(live, second.live)
-        write = builder.and_(builder.and_(first.live, second.live), builder.icmp_unsigned("!=", first.node, second.node))
-    if len(terms) == 2 or not linear:
-        write = builder.or_(write, builder.and_(live, builder.not_(in_range(builder, total))))
-        dot, slot = (cgutils.alloca_once_value(builder, x) for x in (total, node))
-        with builder.if_then(write):
-            builder.store(record(context, builder, terms, linear), slot)
+        builder.store(builder.fadd(first.product, second.product), dot)
+        builder.store(builder.select(first.live, first.node, second.node), node)
+        both = builder.and_(first.live, second.live)
+        with builder.if_then(builder.and_(both, builder.icmp_unsigned("!=", first.node, second.node))):
+            builder.store(push(context, builder, first.node, first.product, second.node, second.product), node)
             builder.store(ir.Constant(REAL, 1.0), dot)
-        total, node = builder.load(dot), builder.load(slot)
-    return pack(context, builder, val, total, node)
+    if not linear:
+        leaving = functools.reduce(builder.or_, [term.leaves_range(builder) for term in terms])
+        with builder.if_then(leaving, likely=False):
+            builder.store(push_all(context, builder, terms), node)
+            builder.store(ir.Constant(REAL, 1.0), dot)
+    return pack(context, builder, val, builder.load(dot), builder.load(node))
 
 
-def record(context, builder, terms, linear):
-    """Write a record of the terms; the node of its slot."""
-    zero, nowhere = ir.Constant(REAL, 0.0), ir.Constant(WORD, 0)
-    weights, nodes = [], []
+def push_all(context, builder, terms):
+    """The node of a new slot for terms whose products have left the range: each dot gets a slot of its own before."""
+    nowhere, zero = ir.Constant(WORD, 0), ir.Constant(REAL, 0.0)
+    operands = []
     for term in terms:
-        node, weight = (cgutils.alloca_once_value(builder, x) for x in (term.node, term.product))
-        if not linear:
-            outside = builder.and_(term.live, builder.not_(in_range(builder, term.product)))
-            with builder.if_then(outside, likely=False):
-                builder.store(materialize(context, builder, term.node, term.dot), node)
-                builder.store(term.partial, weight)
-        nodes.append(builder.select(term.live, builder.load(node), nowhere))
-        weights.append(builder.load(weight))
-    if len(terms) == 1:
-        return push(context, builder, nodes[0], weights[0], nowhere, zero)
-    return push(context, builder, nodes[0], weights[0], nodes[1], weights[1])
+        operands += [builder.select(term.live, term.node, nowhere), term.dot, builder.select(term.live, term.partial, zero)]
+    operands += [nowhere, zero, zero] * (2 - len(terms))
+    return push_exactly(context, builder, operands)
 
 
 @intrinsic

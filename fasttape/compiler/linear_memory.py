@@ -115,13 +115,18 @@ def grow(module):
     return found
 
 
-def reserve(context, builder, header, needed):
-    """Make room for a tape of `needed` slots; raises MemoryError in the function that is being compiled."""
+def full(context):
+    """What to do when a tape is full: raise MemoryError in the function that is being compiled."""
+    return lambda builder: context.call_conv.return_user_exc(builder, MemoryError, (FULL,))
+
+
+def reserve(builder, header, needed, when_full):
+    """Make room for a tape of `needed` slots."""
     capacity = builder.load(builder.gep(header, [word(CAPACITY)]))
     with builder.if_then(builder.icmp_unsigned(">", needed, capacity), likely=False):
         failed = builder.call(grow(builder.module), [header, needed])
         with builder.if_then(failed, likely=False):
-            context.call_conv.return_user_exc(builder, MemoryError, (FULL,))
+            when_full(builder)
 
 
 def resize_adjoints(context, builder, header):
@@ -130,7 +135,7 @@ def resize_adjoints(context, builder, header):
     old, new = builder.load(room), builder.load(capacity)
     failed = resize(builder, header, ADJOINTS, builder.shl(new, word(3)))
     with builder.if_then(failed, likely=False):
-        context.call_conv.return_user_exc(builder, MemoryError, (FULL,))
+        full(context)(builder)
     fresh = builder.gep(builder.inttoptr(builder.load(adjoints), REAL.as_pointer()), [old])
     cgutils.memset(builder, builder.bitcast(fresh, POINTER), builder.shl(builder.sub(new, old), word(3)), 0)
     builder.store(new, room)
@@ -141,12 +146,12 @@ def header_of(builder, node):
     return builder.inttoptr(builder.shl(builder.lshr(node, word(32)), word(16)), WORD.as_pointer())
 
 
-def push(context, builder, a, da, b, db):
-    """Append a record with operands a and b, one of which is no operand or both of the same tape; the new node."""
+def append(builder, a, da, b, db, when_full):
+    """Append a record with operands a and b, one of which may be no operand; the node of its slot."""
     live = builder.select(builder.icmp_unsigned("==", a, word(0)), b, a)
     header = header_of(builder, live)
     length = builder.gep(header, [word(LENGTH)])
-    reserve(context, builder, header, builder.add(builder.load(length), word(1)))
+    reserve(builder, header, builder.add(builder.load(length), word(1)), when_full)
     slot = builder.load(length)
     records = builder.inttoptr(builder.load(builder.gep(header, [word(RECORDS)])), RECORD_TYPE.as_pointer())
     place = builder.gep(records, [slot])
@@ -156,6 +161,31 @@ def push(context, builder, a, da, b, db):
     return builder.or_(builder.and_(live, word(-1 << 32)), slot)
 
 
-def materialize(context, builder, node, dot):
-    """The node of a new slot whose derivative by `node` is dot."""
-    return push(context, builder, node, dot, word(0), ir.Constant(REAL, 0.0))
+def push(context, builder, a, da, b, db):
+    """Append a record in the function that is being compiled."""
+    return append(builder, a, da, b, db, full(context))
+
+
+def push_exactly(context, builder, operands):
+    """Append a record of (node, dot, partial) twice, with partials as they are: each dot gets a slot before.
+
+    A node of 0 is no operand.
+    """
+    three = [WORD, REAL, REAL]
+    found, inner = function(builder.module, "fasttape_push_exactly", three * 2, WORD)
+    if inner is not None:
+        weights = []
+        for node, dot, partial in (found.args[:3], found.args[3:]):
+            moved = cgutils.alloca_once_value(inner, node)
+            with inner.if_then(inner.icmp_unsigned("!=", node, word(0))):
+                inner.store(append(inner, node, dot, word(0), ir.Constant(REAL, 0.0), give_up), moved)
+            weights += [inner.load(moved), partial]
+        inner.ret(append(inner, *weights, give_up))
+    node = builder.call(found, operands)
+    with builder.if_then(builder.icmp_unsigned("==", node, word(0)), likely=False):
+        full(context)(builder)
+    return node
+
+
+def give_up(builder):
+    builder.ret(word(0))

@@ -28,6 +28,7 @@ from fasttape.compiler.linear_memory import (
     RECORDS,
     ROOM,
     WORD,
+    full,
     reserve,
     resize_adjoints,
     word,
@@ -54,7 +55,7 @@ def make_room(typingctx, tape, needed):
     """Make room for some slots on the tape at an address."""
 
     def emit(context, builder, sig, args):
-        reserve(context, builder, builder.inttoptr(args[0], WORD.as_pointer()), args[1])
+        reserve(builder, builder.inttoptr(args[0], WORD.as_pointer()), args[1], full(context))
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), emit
