@@ -34,6 +34,7 @@ from fasttape.compiler.switch import Emitter, kernel_of
 
 POWI = ops.OPS[ops.CODE["powi"]]
 # What makes a plain number of one, besides the rows whose partials are 0
+IN_PLACE = {}  # by operator: what active code calls in its place
 PLAIN = (int, bool, round, math.floor, math.ceil, math.trunc, operator.not_, operator.truth)
 
 
@@ -99,15 +100,15 @@ def accept(function, arity, typer, lower):
             lower_builtin(function, *classes)(lower)
 
 
-def accept_plain(function, arity):
-    """Let a function take active scalars for their values."""
+def accept_plain(function, arity, plain):
+    """Let a function take active scalars for their values, of which `plain` computes the result."""
 
     def typer(typing_context, args):
-        found = plain_signature(typing_context, function, args)
+        found = plain_signature(typing_context, plain, args)
         return found and found.return_type
 
     def lower(context, builder, sig, args):
-        result, returned = compute(context, builder, function, sig.args, args)
+        result, returned = compute(context, builder, plain, sig.args, args)
         return context.cast(builder, result, returned, sig.return_type)
 
     accept(function, arity, typer, lower)
@@ -115,6 +116,9 @@ def accept_plain(function, arity):
 
 def accept_differentiated(function, op, plain):
     """Let a function take active scalars by the rule of a row; `plain` computes the value."""
+    if ops.ZERO_DERIVATIVE in op.traits:
+        accept_plain(function, op.arity, plain)
+        return
 
     def typer(typing_context, args):
         return plain_signature(typing_context, plain, args) and active
@@ -173,11 +177,14 @@ def takes_arrays(x, y):
     return arrays and any(map(is_active, elements)) and all(isinstance(t, SCALAR) for t in elements)
 
 
-def accept_in_place(function, plain):
-    """Let an operator in place take an active array as its target."""
+def in_place(function, op, plain):
+    """What active code calls for an operator in place, since Numba's own typing of those refuses unknown arrays."""
+
+    def operator_in_place(x, y):
+        raise NotImplementedError
 
     def update(x, y):
-        v = np.broadcast_to(np.asarray(y).copy(), x.shape)
+        v = np.broadcast_to(y.copy(), x.shape)
         for i in np.ndindex(x.shape):
             x[i] = plain(x[i], v[i])
         return x
@@ -188,11 +195,15 @@ def accept_in_place(function, plain):
         return x
 
     def choose(x, y):
-        if not is_active_array(x):
-            return None
-        return update if isinstance(y, types.Array) else update_by_scalar
+        if is_active_array(x):
+            return update if isinstance(y, types.Array) else update_by_scalar
+        return None if is_active(x) or is_active(y) else lambda x, y: function(x, y)
 
-    overload(function)(choose)
+    operator_in_place.__name__ = f"{op.name}_in_place"
+    globals()[operator_in_place.__name__] = operator_in_place  # Numba wants a function to be found by its name
+    accept_differentiated(operator_in_place, op, plain)
+    overload(operator_in_place)(choose)
+    return operator_in_place
 
 
 def register(op):
@@ -201,15 +212,12 @@ def register(op):
     result = types.boolean if ops.PREDICATE in op.traits else types.float64 if flat else active
     plain = None
     for function, inplace in spellings(op):
-        if not inplace:
-            plain = function
-            accept_arrays(function, op.arity, result)
-        elif not flat:
-            accept_in_place(function, plain)
-        if flat:
-            accept_plain(function, op.arity)
-        else:
-            accept_differentiated(function, op, plain)
+        if inplace:
+            IN_PLACE[function] = in_place(function, op, plain)
+            continue
+        plain = function
+        accept_arrays(function, op.arity, result)
+        accept_differentiated(function, op, plain)
 
 
 def choose_by(function, comparison):
@@ -240,7 +248,7 @@ def float_of(context, builder, sig, args):
 for _op in ops.OPS:
     register(_op)
 for _function in PLAIN:
-    accept_plain(_function, 1)
+    accept_plain(_function, 1, _function)
 accept(float, 1, lambda typing_context, args: active, float_of)
 choose_by(max, ">=")
 choose_by(min, "<=")

@@ -12,6 +12,8 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.untyped_passes import InlineInlinables
 from numba.extending import overload
 
+from fasttape.compiler.active_arrays import FUNCTIONS, METHODS
+from fasttape.compiler.active_ops import IN_PLACE
 from fasttape.compiler.active_type import active, is_active
 from fasttape.compiler.jit import INTERNAL
 
@@ -103,7 +105,7 @@ SUBSTITUTES |= {
     like: constructor_like(f)
     for like, f in ((np.zeros_like, np.zeros), (np.empty_like, np.empty), (np.ones_like, np.ones))
 }
-SUBSTITUTES |= {np.full: filled, np.full_like: filled_like, np.float64: float}
+SUBSTITUTES |= {np.full: filled, np.full_like: filled_like, np.float64: float} | FUNCTIONS
 
 
 def substitute(value):
@@ -126,10 +128,21 @@ class Retarget(FunctionPass):
         super().__init__()
 
     def run_pass(self, state):
-        named = {}
+        named, methods = {}, {}
         for block in state.func_ir.blocks.values():
+            for expression in block.find_exprs("inplace_binop"):
+                expression.fn = IN_PLACE.get(expression.fn, expression.fn)
             for statement in block.find_insts(numba_ir.Assign):
-                found = named_value(statement.value, named)
+                value = statement.value
+                found = named_value(value, named)
+                if found is None and isinstance(value, numba_ir.Expr):
+                    if value.op == "getattr" and value.attr in METHODS:
+                        methods[statement.target.name] = value.value
+                        found = (METHODS[value.attr],)
+                        statement.value = numba_ir.Global(statement.target.name, found[0], value.loc)
+                        state.func_ir._definitions[statement.target.name] = [statement.value]
+                    elif value.op == "call" and value.func.name in methods:
+                        value.args = [methods[value.func.name], *value.args]
                 if found is None:
                     continue
                 named[statement.target.name] = found[0]
