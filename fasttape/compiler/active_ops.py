@@ -164,10 +164,28 @@ def accept_arrays(function, arity, result):
             out[i] = function(u[i], v[i])
         return out
 
+    def left(x, y):
+        out = np.empty(x.shape, result)
+        for i in np.ndindex(x.shape):
+            out[i] = function(x[i], y)
+        return out
+
+    def right(x, y):
+        out = np.empty(y.shape, result)
+        for i in np.ndindex(y.shape):
+            out[i] = function(x, y[i])
+        return out
+
+    def choose(x, y):
+        if not takes_arrays(x, y):
+            return None
+        arrays = isinstance(x, types.Array), isinstance(y, types.Array)
+        return {(True, True): two, (True, False): left, (False, True): right}[arrays]
+
     if arity == 1:
         overload(function)(lambda x: one if is_active_array(x) else None)
     elif arity == 2:
-        overload(function)(lambda x, y: two if takes_arrays(x, y) else None)
+        overload(function)(choose)
 
 
 def takes_arrays(x, y):

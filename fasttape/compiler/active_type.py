@@ -51,7 +51,7 @@ def holds_active(t):
     """Whether values of a type hold active numbers."""
     if isinstance(t, types.BaseTuple):
         return any(holds_active(x) for x in t)
-    return is_active(t) or is_active(getattr(t, "dtype", None))
+    return is_active(t) or (hasattr(t, "dtype") and holds_active(t.dtype))
 
 
 @register_model(Active)

@@ -100,12 +100,45 @@ def choose_filled_like(x, value, dtype=None):
     return lambda x, value, dtype=None: filled(np.shape(x), value, dtype)
 
 
+def array_of(object, dtype=None):
+    """Stands for np.array of lists and tuples of numbers, and of lists of those."""
+    raise NotImplementedError
+
+
+@overload(array_of)
+def choose_array_of(object, dtype=None):
+    items = getattr(object, "dtype", None)
+    given = not isinstance(dtype, types.Omitted | types.NoneType) and dtype is not None
+    if given and not is_float_dtype(dtype):
+        return lambda object, dtype=None: np.array(object, dtype)
+    inner = getattr(items, "dtype", items)
+    if not (given or is_active(inner) or inner == types.float64):
+        return lambda object, dtype=None: np.array(object)
+    if isinstance(object, types.Array):
+        return lambda object, dtype=None: object.copy()
+
+    def vector(object, dtype=None):
+        made = np.empty(len(object), active)
+        for k, x in enumerate(object):
+            made[k] = x
+        return made
+
+    def matrix(object, dtype=None):
+        made = np.empty((len(object), len(object[0])), active)
+        for i, row in enumerate(object):
+            for j, x in enumerate(row):
+                made[i, j] = x
+        return made
+
+    return vector if inner is items else matrix
+
+
 SUBSTITUTES = {f: constructor(f) for f in (np.zeros, np.empty, np.ones)}
 SUBSTITUTES |= {
     like: constructor_like(f)
     for like, f in ((np.zeros_like, np.zeros), (np.empty_like, np.empty), (np.ones_like, np.ones))
 }
-SUBSTITUTES |= {np.full: filled, np.full_like: filled_like, np.float64: float} | FUNCTIONS
+SUBSTITUTES |= {np.array: array_of, np.full: filled, np.full_like: filled_like, np.float64: float} | FUNCTIONS
 
 
 def substitute(value):
