@@ -227,7 +227,9 @@ def choose_product(a, b):
     return lambda a, b: compiled(a, b)
 
 
-overload(operator.matmul)(lambda a, b: (lambda a, b: matrix_product(a, b)) if holds_active(a) or holds_active(b) else None)
+overload(operator.matmul)(
+    lambda a, b: (lambda a, b: matrix_product(a, b)) if holds_active(a) or holds_active(b) else None
+)
 
 
 def choose(c, x, y):

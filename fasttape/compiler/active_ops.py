@@ -90,7 +90,12 @@ def accept(function, arity, typer, lower):
         key = function
 
         def generic(self, args, kws):
-            if kws or len(args) != arity or not any(map(is_active, args)) or not all(isinstance(t, SCALAR) for t in args):
+            if (
+                kws
+                or len(args) != arity
+                or not any(map(is_active, args))
+                or not all(isinstance(t, SCALAR) for t in args)
+            ):
                 return None
             returned = typer(self.context, args)
             return returned and signature(returned, *map(types.unliteral, args))
@@ -133,7 +138,9 @@ def accept_differentiated(function, op, plain):
             for t, x, target in zip(sig.args, args, wanted, strict=True)
         ]
         rule = kernel_of(row.partials)
-        made, returned = Emitter(context, builder, types.float64).run(rule, [*wanted, types.float64], [*operands, value])
+        made, returned = Emitter(context, builder, types.float64).run(
+            rule, [*wanted, types.float64], [*operands, value]
+        )
         partials = numbers(context, builder, made, returned)
         linear = ops.LINEAR in row.traits
         terms = [Term(builder, d, x, linear) for t, x, d in zip(sig.args, args, partials, strict=False) if is_active(t)]

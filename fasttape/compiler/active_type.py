@@ -125,7 +125,11 @@ def push_all(context, builder, terms):
     nowhere, zero = ir.Constant(WORD, 0), ir.Constant(REAL, 0.0)
     operands = []
     for term in terms:
-        operands += [builder.select(term.live, term.node, nowhere), term.dot, builder.select(term.live, term.partial, zero)]
+        operands += [
+            builder.select(term.live, term.node, nowhere),
+            term.dot,
+            builder.select(term.live, term.partial, zero),
+        ]
     operands += [nowhere, zero, zero] * (2 - len(terms))
     return push_exactly(context, builder, operands)
 

@@ -6,11 +6,12 @@ and gives them back, so one may run inside of another. Slot 0 stands for no oper
 """
 
 import ctypes
+import functools
 import os
 import threading
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba.core import cgutils
 
 ALIGNMENT = 1 << 16  # of headers, so that the upper half of a node locates one
@@ -39,6 +40,22 @@ def most_slots() -> int:
     return min(MOST_SLOTS, memory // (RECORD.itemsize + 8))
 
 
+def new_key():
+    """The address of a key of Python's thread-local storage, by which compiled code finds the tape of its thread."""
+    api = ctypes.pythonapi
+    api.PyThread_tss_alloc.restype = ctypes.c_void_p
+    api.PyThread_tss_create.argtypes = (ctypes.c_void_p,)
+    api.PyThread_tss_set.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
+    key = api.PyThread_tss_alloc()
+    if not key or api.PyThread_tss_create(key):
+        raise MemoryError("no thread-local storage is left")
+    return key
+
+
+THREAD_KEY = new_key()
+binding.add_symbol(KEY, THREAD_KEY)
+
+
 class Memory(threading.local):
     """The tape of a thread; its buffers are freed with the thread."""
 
@@ -49,6 +66,7 @@ class Memory(threading.local):
         self.header[[LENGTH, LIMIT]] = 1, most_slots()
         self.address = self.header.ctypes.data
         self.owner = Buffers(self.header)
+        ctypes.pythonapi.PyThread_tss_set(THREAD_KEY, self.address)
 
 
 class Buffers:
@@ -64,6 +82,30 @@ class Buffers:
 
 
 THREAD = Memory()
+
+
+def current_tape(module):
+    """header* fasttape_tape(): the tape of the thread; one that Python knows nothing of gets a tape for good."""
+    found, builder = function(module, "fasttape_tape", [], WORD)
+    if builder is None:
+        return found
+    key = cgutils.add_global_variable(module, BYTE, KEY)
+    key.linkage = "external"
+    call = functools.partial(cgutils.get_or_insert_function, module)
+    held = builder.call(call(ir.FunctionType(POINTER, [POINTER]), "PyThread_tss_get"), [key])
+    with builder.if_then(builder.icmp_unsigned("!=", held, ir.Constant(POINTER, None))):
+        builder.ret(builder.ptrtoint(held, WORD))
+    room = builder.call(call(ir.FunctionType(POINTER, [WORD, WORD]), "calloc"), [word(2), word(ALIGNMENT)])
+    with builder.if_then(builder.icmp_unsigned("==", room, ir.Constant(POINTER, None))):
+        builder.ret(word(0))
+    address = builder.and_(builder.add(builder.ptrtoint(room, WORD), word(ALIGNMENT - 1)), word(-ALIGNMENT))
+    header = builder.inttoptr(address, WORD.as_pointer())
+    builder.store(word(1), builder.gep(header, [word(LENGTH)]))
+    builder.store(word(most_slots()), builder.gep(header, [word(LIMIT)]))
+    store = call(ir.FunctionType(HALF, [POINTER, POINTER]), "PyThread_tss_set")
+    builder.call(store, [key, builder.inttoptr(address, POINTER)])
+    builder.ret(address)
+    return found
 
 
 def function(module, name, parameters, returned):

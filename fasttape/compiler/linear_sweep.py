@@ -28,6 +28,7 @@ from fasttape.compiler.linear_memory import (
     RECORDS,
     ROOM,
     WORD,
+    current_tape,
     full,
     reserve,
     resize_adjoints,
@@ -51,6 +52,19 @@ def header(tape):
 
 
 @intrinsic
+def thread_tape(typingctx):
+    """The address of the tape of the thread."""
+
+    def emit(context, builder, sig, args):
+        tape = builder.call(current_tape(builder.module), [])
+        with builder.if_then(builder.icmp_unsigned("==", tape, word(0)), likely=False):
+            full(context)(builder)
+        return tape
+
+    return types.int64(), emit
+
+
+@intrinsic
 def make_room(typingctx, tape, needed):
     """Make room for some slots on the tape at an address."""
 
@@ -70,6 +84,15 @@ def make_adjoints(typingctx, tape):
         return context.get_dummy_value()
 
     return types.void(types.int64), emit
+
+
+@kernel
+def begin(tape):
+    """The length of a tape at the begin of a recording; the outermost one forgets that an earlier one was too long."""
+    words = header(tape)
+    if words[LENGTH] == 1:
+        words[FAILED] = 0
+    return words[LENGTH]
 
 
 @kernel
@@ -172,6 +195,53 @@ def activate_items(context, builder, sig, args, chosen):
     return context.make_tuple(builder, sig.return_type, made)
 
 
+def numbers_like(x, numbers, at):
+    """The part of a vector from a place on that belongs to x, in the shape of x."""
+    raise NotImplementedError
+
+
+@overload(numbers_like, jit_options=INTERNAL)
+def choose_numbers_like(x, numbers, at):
+    if isinstance(x, types.Array):
+        return lambda x, numbers, at: numbers[at : at + x.size].reshape(x.shape)
+    return lambda x, numbers, at: numbers[at]
+
+
+def size_of(x):
+    """How many inputs x stands for."""
+    raise NotImplementedError
+
+
+@overload(size_of, jit_options=INTERNAL)
+def choose_size_of(x):
+    return (lambda x: x.size) if isinstance(x, types.Array) else (lambda x: 1)
+
+
+@intrinsic(prefer_literal=True)
+def gradients(typingctx, argnums, args, adjoints):
+    """The adjoints of the inputs, behind a zero, as numbers and arrays like the arguments `argnums`: one or a tuple."""
+    single = isinstance(argnums, types.IntegerLiteral)
+    chosen = [n.literal_value for n in ([argnums] if single else argnums)]
+    kinds = [resolved(typingctx, numbers_like, args[n], adjoints, types.int64) for n in chosen]
+
+    def emit(context, builder, sig, values):
+        items, at, places = cgutils.unpack_tuple(builder, values[1], len(args)), word(1), {}
+        for n in sorted(chosen):
+            places[n] = at
+            size = context.compile_internal(builder, lambda x: size_of(x), types.int64(args[n]), (items[n],))
+            at = builder.add(at, size)
+        made = []
+        for n, kind in zip(chosen, kinds, strict=True):
+            call = kind(args[n], adjoints, types.int64)
+            operands = (items[n], values[2], places[n])
+            take = lambda x, numbers, at: numbers_like(x, numbers, at)  # noqa: E731
+            made.append(context.compile_internal(builder, take, call, operands))
+        return made[0] if single else context.make_tuple(builder, sig.return_type, made)
+
+    returned = kinds[0] if single else types.BaseTuple.from_types(kinds)
+    return returned(argnums, args, adjoints), emit
+
+
 @intrinsic
 def each_primal(typingctx, y):
     returned = types.BaseTuple.from_types([resolved(typingctx, primal, t) for t in y])
@@ -198,8 +268,6 @@ def call_on_tape(typingctx, function, tape, start, args):
         with builder.if_then(status.is_error, likely=False):
             words = builder.inttoptr(values[1], WORD.as_pointer())
             builder.store(values[2], builder.gep(words, [word(LENGTH)]))
-            with builder.if_then(builder.icmp_unsigned("==", values[2], word(1))):
-                builder.store(word(0), builder.gep(words, [word(FAILED)]))
             context.call_conv.return_status_propagate(builder, status)
         return fix_returning_optional(context, builder, found, status, result)
 

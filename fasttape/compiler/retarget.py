@@ -2,6 +2,7 @@
 
 import functools
 import types as python
+import weakref
 
 import numpy as np
 from numba import njit, types
@@ -20,6 +21,9 @@ from fasttape.compiler.jit import INTERNAL
 DROPPED = ("parallel", "nopython", "forceobj", "looplift", "no_cpython_wrapper", "no_cfunc_wrapper", "nogil")
 NUMBAS_OWN = INTERNAL | {"error_model": "python"}  # what holds unless the user's options say otherwise
 FLOATS = (float, np.float64)
+
+
+OWN: weakref.WeakSet = weakref.WeakSet()  # what was made of a user's function and records by itself
 
 
 def is_float_dtype(t):
@@ -144,7 +148,8 @@ SUBSTITUTES |= {np.array: array_of, np.full: filled, np.full_like: filled_like, 
 def substitute(value):
     """What active code sees in place of a value that the user's code names."""
     if isinstance(value, Dispatcher):
-        return activate(value)
+        kept = value in OWN or value.py_func.__module__.startswith("fasttape.")
+        return value if kept else activate(value)
     try:
         return SUBSTITUTES.get(value, value)
     except TypeError:
