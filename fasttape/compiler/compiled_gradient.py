@@ -80,7 +80,7 @@ def driver(digest, argnums):
         start = begin(tape)
         inputs = arguments(tape, argnums, args)
         count = header(tape)[LENGTH] - start
-        y = call_on_tape(unpacked, tape, start, inputs)  # noqa: F821  see `bound`
+        y = call_on_tape(unpacked, tape, start, inputs)
         return primal(y), reverse(tape, start, count, of_output(y))  # noqa: F821
 
     return value_and_adjoints

@@ -212,7 +212,7 @@ class ActiveCompiler(compiler.CompilerBase):
         return [passes]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def activate(dispatcher):
     """The dispatcher that compiles a user's function for active numbers, for callers that are compiled too."""
     options = {k: v for k, v in dispatcher.targetoptions.items() if k not in DROPPED}
