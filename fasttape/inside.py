@@ -41,8 +41,13 @@ def value_and_gradient(f, args, keywords, argnums, has_aux, what):
 
 
 def fits(leaf, x) -> bool:
-    """Whether compiled code takes an argument: no traced value, and float64 where it is differentiated."""
-    return not isinstance(x, TracedScalar | TracedArray) and leaf.dtype in (None, float, np.dtype(np.float64))
+    """Whether compiled code takes an argument: no traced value; where it is differentiated, numbers in float64.
+
+    Of arrays without dimensions Numba makes scalars by rules of its own, so they are left to Python.
+    """
+    if leaf.kind == binding.STATIC:
+        return not isinstance(x, TracedScalar | TracedArray)
+    return leaf.dtype in (float, np.dtype(np.float64)) and (leaf.kind == binding.SCALAR or leaf.shape != ())
 
 
 def is_plain_structure(structure) -> bool:
