@@ -46,7 +46,7 @@ class Problem(NamedTuple):
     least: int = 5  # samples, whatever the budget
     tolerance: float = 1e-9
     together: bool = True  # False: one contender at a time is built, timed and dropped
-    counts_bytes: bool = False  # a run returns bytes instead of being timed
+    counts: str = ""  # the unit of what a run returns, where that is not its time
 
 
 def speedup(name: str, over: str, at_least: float | None = None) -> Figure:
@@ -67,7 +67,7 @@ def measure(problem: Problem, rng: np.random.Generator | None) -> dict[str, list
     samples: dict[str, list[float]] = {}
     for group in groups:
         runs = {name: problem.contenders[name](case) for name in group}
-        if problem.counts_bytes:
+        if problem.counts:
             samples |= {name: [float(run())] for name, run in runs.items()}
         else:
             for name, run in runs.items():
@@ -146,7 +146,7 @@ def summary(problem: Problem, samples: Mapping[str, list[float]]) -> dict[str, A
                 "reached": figure.reached(value),
             }
         )
-    unit = "bytes" if problem.counts_bytes else "seconds"
+    unit = problem.counts or "seconds"
     return {
         "name": problem.name,
         "work": problem.work,

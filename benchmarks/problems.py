@@ -1,11 +1,13 @@
 """The table: every problem that is measured, in the order of the report."""
 
-from benchmarks import arrays, calls, network, processes, scalars
+from benchmarks import arrays, calls, network, processes, ratios, recurrence, scalars
 
 PROBLEMS = (
     *calls.PROBLEMS,
     *scalars.PROBLEMS,
     *network.PROBLEMS,
     *arrays.PROBLEMS,
+    *ratios.PROBLEMS,
     *processes.PROBLEMS,
+    *recurrence.PROBLEMS,
 )

@@ -95,6 +95,6 @@ PROBLEMS = (
         ),
         count=lambda count: count,
         per="operation",
-        counts_bytes=True,
+        counts="bytes",
     ),
 )

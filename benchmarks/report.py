@@ -69,7 +69,7 @@ def figure(figure: dict[str, Any]) -> str:
 
 def quantity(value: float, unit: str) -> str:
     """A number with a unit that leaves it between 1 and 1000."""
-    if unit == "bytes":
-        return f"{value:.1f} B"
+    if unit != "seconds":
+        return f"{value:,.1f} {unit}"
     scale, name = next((pair for pair in UNITS if value >= pair[0]), UNITS[-1])
     return f"{value / scale:.3g} {name}" if value / scale < 100 else f"{value / scale:.0f} {name}"

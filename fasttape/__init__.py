@@ -14,17 +14,24 @@ from fasttape.api import (
     value_and_grad,
     vjp,
 )
+from fasttape.checkpoint import checkpoint
 from fasttape.compiled import NeverRepeatsWarning, compile
+from fasttape.implicit import implicit
+from fasttape.rules import custom_jvp, custom_vjp
 from fasttape.tape import Tape, record
 
 __all__ = [
     "NeverRepeatsWarning",
     "Tape",
+    "checkpoint",
     "compile",
+    "custom_jvp",
+    "custom_vjp",
     "elementwise_grad",
     "grad",
     "hessian",
     "hvp",
+    "implicit",
     "jacfwd",
     "jacobian",
     "jacrev",

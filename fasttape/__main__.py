@@ -59,6 +59,9 @@ def warmup() -> int:
     ft.grad(lambda a: np.sum(np.tanh(a @ point) ** 2))(weights)
     ft.jvp(lambda a: np.sum(np.tanh(a @ point) ** 2), (weights,), (weights,))
     ft.compile(lambda x: x * x)(3.0)
+    tape = ft.record(lambda x: x[0] * x[0] + x[1] * x[1] + x[0] * x[1] + x[1] * x[0], [3.0, 4.0])
+    tape.optimize().jvp(([3.0, 4.0],), ([1.0, 0.0],))
+    tape.grad([3.0, 4.0])
     print(f"The sweeps are compiled and cached ({time.perf_counter() - start:.1f} s).")
     return 0
 

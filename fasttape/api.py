@@ -44,7 +44,7 @@ def differentiate(
     def plain(recording: Any, values: Any) -> Any:
         scalar_output(recording, what)
         evaluator = Evaluator(recording)
-        return *evaluator.run(values, evaluator.value_and_gradient), recording.aux
+        return *evaluator.run(values, evaluator.value_and_gradient, keep=True), recording.aux
 
     def inner(call: nested.Inner) -> Any:
         return call.value, call.gradient(), call.aux

@@ -13,6 +13,7 @@ from fasttape.recorders.scalar import TracedScalar, traced
 SCALAR, ARRAY, STATIC = "scalar", "array", "static"
 NOTHING = object()  # argnums of a recording that is only evaluated
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
+PLAIN = {True: frozenset({float}), False: frozenset({float, int})}  # by whether floats only may stand for floats
 
 
 class Leaf(NamedTuple):
@@ -42,7 +43,7 @@ class Signature(NamedTuple):
 
     @property
     def size(self) -> int:
-        return max((leaf.stop for leaf in self.leaves), default=1) - 1
+        return self.leaves[-1].stop - 1 if self.leaves else 0
 
     def differentiated(self):
         """(start, stop) of the input slots that are differentiated."""
@@ -51,7 +52,7 @@ class Signature(NamedTuple):
 
 def describe(x) -> str:
     """An argument as an error message names it."""
-    return f"an array of {x.dtype}" if isinstance(x, np.ndarray) else f"a {type(x).__name__}"
+    return f"an array of {x.dtype}" if isinstance(x, np.ndarray | TracedArray) else f"a {type(x).__name__}"
 
 
 def check_argnums(name, argnums, count) -> tuple[int, ...]:
@@ -168,7 +169,7 @@ def match(signature, args, *, exact=False):
             message = f"argument {position} has another structure than the one that was recorded"
             raise ReplayError(message, f"argument {position} has another structure")
         values += flat
-    if not (signature.plain and all(type(x) is float or (type(x) is int and not exact) for x in values)):
+    if not (signature.plain and PLAIN[exact].issuperset(map(type, values))):
         for leaf, x in zip(signature.leaves, values, strict=True):
             if leaf.kind != ARRAY or x.__class__ is not np.ndarray or x.dtype != leaf.dtype or x.shape != leaf.shape:
                 match_leaf(signature, leaf, x, exact)

@@ -106,8 +106,8 @@ class Paths:
         recording, values = record_call(self.recorded, args, keywords, self.argnums, passive=True)
         if self.what != VALUE:
             scalar_output(recording, "grad" if self.what == GRADIENT else "value_and_grad")
-        evaluator = Evaluator(recording)
-        result = evaluator.run(values, getattr(evaluator, self.what))
+        evaluator = Evaluator(recording, again=True)
+        result = evaluator.run(values, getattr(evaluator, self.what), keep=self.what != VALUE)
         unknown = opaque(recording)
         with self.lock:
             self.recordings += 1

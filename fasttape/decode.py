@@ -1,11 +1,13 @@
 """Reading a program back: its instructions one by one with names of variables, operand slots and edges of the graph."""
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from fasttape.layout import (
+    CALL,
     CODE,
     ELEMENTWISE,
     FIRST,
@@ -71,25 +73,58 @@ def scalar(program, i, opcode, a, b, slot) -> Instruction:
 
 def array(program, i, opcode, p, slot) -> Instruction:
     aux = program.aux
-    operands = tuple(operand_slots(aux, p, k) for k in range(int(aux[p + OPERANDS])))
+    operands = tuple(operand_slots(aux, p, k, opcode) for k in range(int(aux[p + OPERANDS])))
     row, size = int(aux[p + CODE]), int(aux[p + SIZE])
     shape = tuple(aux[p + SHAPE : p + SHAPE + aux[p + NDIM]].tolist())
     if opcode == ELEMENTWISE:
         parameter = int(aux[p + PARAM]) if INTEGER in OPS[row].traits else None
         return Instruction(i, opcode, row, OPS[row].name, slot, size, operands, parameter, p)
+    if opcode == CALL:
+        return Instruction(i, opcode, -1, f"call {program.rules[row].name}", slot, size, operands, None, p)
     name = FOLDS.get(OPS[row].name, OPS[row].name) if opcode == REDUCE else f"gemm {'x'.join(map(str, shape[-3:]))}"
     return Instruction(i, opcode, row, name, slot, size, operands, None, p)
 
 
-def operand_slots(aux, p, k) -> np.ndarray:
+def operand_slots(aux, p, k, opcode) -> np.ndarray:
     """The slots that operand k of the record at p reads, over its iteration space in C order."""
     ndim = int(aux[p + NDIM])
     q = p + SHAPE + ndim + k * (STRIDES + ndim)
     place = np.array(aux[q + FIRST])
-    for d in range(ndim):
+    for d in range(ndim) if opcode != CALL else (k,):
         place = place[..., None] + np.arange(aux[p + SHAPE + d]) * aux[q + STRIDES + d]
     place = place.reshape(-1)
     return place if aux[q + LIST] == REGULAR else aux[p + aux[q + LIST] + place]
+
+
+def result_starts(program: Program) -> np.ndarray:
+    """The first result slot of every instruction, and behind them the number of slots."""
+    return program.first_result + np.concatenate(([0], np.cumsum(sizes(program))))
+
+
+def sizes(program: Program) -> np.ndarray:
+    """The number of results of every instruction."""
+    found = np.ones(program.ops.size, np.int64)
+    found[program.ops == GUARD] = 0
+    arrays = (program.ops >= FIRST_STRUCTURAL) & (program.ops != GUARD)
+    found[arrays] = program.aux[program.a[arrays].astype(np.int64) + SIZE]
+    return found
+
+
+def count_operations(program: Program) -> int:
+    """The number of scalar operations in one evaluation.
+
+    A scalar instruction is one, an elementwise instruction and a reduction one for each point of their iteration space,
+    a matrix product two, a product and a sum; a guard is none, a call what its rule says.
+    """
+    total = np.count_nonzero(program.ops < FIRST_STRUCTURAL)
+    for i in np.flatnonzero((program.ops >= FIRST_STRUCTURAL) & (program.ops != GUARD)).tolist():
+        p = int(program.a[i])
+        if program.ops[i] == CALL:
+            total += program.rules[int(program.aux[p + CODE])].operations
+            continue
+        points = math.prod(program.aux[p + SHAPE : p + SHAPE + program.aux[p + NDIM]].tolist())
+        total += points * (2 if program.ops[i] == GEMM else 1)
+    return int(total)
 
 
 def result_slots(program, instruction: Instruction) -> np.ndarray:
@@ -114,7 +149,9 @@ def count_paths(program: Program) -> int:
     for start, stop in program.differentiated:
         paths[start:stop] = 1
     for x in instructions(program):
-        if x.opcode != GUARD:
+        if x.opcode == CALL:  # every result may depend on every operand
+            paths[x.slot : x.slot + x.size] = sum(paths[operand].sum() for operand in x.operands)
+        elif x.opcode != GUARD:
             results = result_slots(program, x)
             for operand in x.operands:
                 np.add.at(paths, results, paths[operand])

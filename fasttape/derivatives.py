@@ -15,13 +15,14 @@ def jacobian(evaluator, values, mode=None):
     """The Jacobian at some leaves: for each leaf of the output a tree like the differentiated arguments.
 
     A block has the shape of the output followed by that of the input. `mode` is "fwd", one sweep for each input, or
-    "rev", one for each output; without it the one with fewer sweeps is taken.
+    "rev", one for each output; without it the one with fewer sweeps is taken, if all rules can go it.
     """
     starts = evaluator.program.differentiated
     columns = sum(stop - start for start, stop in starts)
     rows = evaluator.program.outputs.size
-    forward = mode == "fwd" if mode else columns <= rows
-    matrix = evaluator.run(values, forward_matrix(evaluator) if forward else reverse_matrix(evaluator))
+    one_way = any(rule.one_way for rule in evaluator.program.rules)
+    forward = mode == "fwd" if mode else columns <= rows and not one_way
+    matrix = evaluator.run(values, (forward_matrix if forward else reverse_matrix)(evaluator), keep=not forward)
     return assemble(evaluator.recording, matrix)
 
 
@@ -98,7 +99,7 @@ class Linearization:
     def __init__(self, recording, values):
         self.evaluator = Evaluator(recording, whole=True)
         self.lock = threading.Lock()
-        self.value = self.evaluator.run(values, self.evaluator.outputs)
+        self.value = self.evaluator.run(values, self.evaluator.outputs, keep=True)
         (self.workspace,) = self.evaluator.idle
 
     def pullback(self, cotangent):

@@ -1,8 +1,8 @@
 """Direct calls: what compiled callers need to replay a recording without a line of Python.
 
 `caller_of` describes the arguments and the results of a recording to `execute.caller`. What compiled code does not
-know (registered nodes, booleans, other classes of numbers) is left to `evaluation`, and so is every call that the
-description does not fit, be it wrong or merely unusual.
+know (registered nodes, booleans, other classes of numbers, programs that leave for Python) is left to `evaluation`,
+and so is every call that the description does not fit, be it wrong or merely unusual.
 """
 
 import contextlib
@@ -94,6 +94,11 @@ class Nodes:
             fields = {"dtype": self.hold(x.value.dtype), "slot": address(memory)}
             self.array(v.CONTENT, x.value.shape, **fields, **where)
             self.rows[-1][v.NUMBERS] = len(x.content)
+        elif x.kind == d.FLAT and type(x.value) is list and x.holds(x.value):
+            items = list(x.value)  # that live as long as the description
+            addresses = np.array([id(item) for item in items], np.int64)
+            self.kept += [items, addresses]
+            self.add(v.ITEMS, cls=id(list), size=len(items), slot=address(addresses), **where)
         elif x.kind in (d.ARRAY, d.SET, d.FLAT):
             raise UnknownError
         else:
@@ -219,11 +224,14 @@ class Direct:
     def run(self, args: Any, *, exact: bool = False) -> Any:
         """Replay the recording in Python; raises `ReplayError` where it does not hold."""
         d.check(self.evaluator.recording.dependencies)
-        return self.evaluator.run(binding.match(self.evaluator.signature, args, exact=exact), self.use)
+        values = binding.match(self.evaluator.signature, args, exact=exact)
+        return self.evaluator.run(values, self.use, keep=self.what != VALUE)
 
     def fill(self) -> None:
         """Describe the recording; raises `UnknownError`."""
         evaluator, program = self.evaluator, self.evaluator.program
+        if evaluator.plan.calls:
+            raise UnknownError
         taken, returned = Nodes(program.dtype), Nodes(program.dtype)
         describe_arguments(taken, evaluator)
         describe_results(returned, evaluator, self.what)
@@ -251,7 +259,7 @@ class Direct:
             self.state[field] = address(array)
         self.state[c.IN_SIZE], self.state[c.OUT_SIZE] = sources[c.IN].size, sources[c.OUT].size
         self.state[c.ATTEMPT] = c.compiled_attempt(program.dtype).address
-        self.state[c.INSTRUCTIONS], self.state[c.FIRST_RESULT] = program.ops.size, program.first_result
+        self.state[c.INSTRUCTIONS], self.state[c.FIRST_RESULT] = workspace.columns[0].size, program.first_result
         self.state[c.SLOTS], self.state[c.OUTPUTS_SIZE] = program.slots, program.outputs.size
         self.state[c.CLEARED_SIZE], self.state[c.GRADIENT] = len(plan.cleared), self.what != VALUE
         self.state[c.UNLOCKS] = program.slots > LONG

@@ -1,5 +1,6 @@
 """Evaluator: runs a recording at given leaves of its arguments; the part that tapes and one-time transforms share."""
 
+import functools
 import linecache
 from collections import deque
 
@@ -15,26 +16,36 @@ from fasttape.recording import outputs_of
 class Evaluator:
     """A recording with its plan and the workspaces that are not in use; threads may share it."""
 
-    def __init__(self, recording, *, whole=False):
-        """With `whole`, an evaluation has the value of every slot, as a trace shows them."""
+    def __init__(self, recording, *, whole=False, again=False):
+        """With `whole`, an evaluation has the value of every slot, as a trace shows them.
+
+        `again` says that there will be many.
+        """
         self.recording = recording
         self.program, self.signature = recording.program, recording.signature
-        segments = [(leaf.start, leaf.stop) for leaf in self.signature.leaves]
-        self.plan = Plan(self.program) if whole else plan_for(self.program, segments)
+        self.whole, self.again = whole, again
         self.idle: deque[Workspace] = deque()
 
-    def run(self, values, use):
-        """Run forward at some leaves and `use` the workspace."""
+    @functools.cached_property
+    def plan(self):
+        if self.whole:
+            return Plan(self.program)
+        segments = [(leaf.start, leaf.stop) for leaf in self.signature.leaves]
+        return plan_for(self.program, segments, again=self.again)
+
+    def run(self, values, use, *, keep=False):
+        """Run forward at some leaves and `use` the workspace; `keep` what a reverse sweep wants of calls."""
         try:
             workspace = self.idle.pop()
         except IndexError:
             workspace = Workspace(self.plan, self.program)
+            workspace.calls.known = self.recording.known
         placed = workspace.place(values)
         binding.fill(self.signature, values, workspace.inputs, placed)
-        stopped = workspace.forward()
+        stopped = workspace.forward(keep=keep)
         if stopped < self.program.ops.size:
             self.idle.append(workspace)
-            raise self.guard_error(stopped)
+            raise guard_error(self.program, stopped)
         made = use(workspace)
         self.idle.append(workspace)
         return made
@@ -63,14 +74,15 @@ class Evaluator:
 
         return value_and_tangent
 
-    def guard_error(self, stopped) -> ReplayError:
-        """The error for a guard that does not hold."""
-        outcome = bool(self.program.b[stopped])
-        site = self.program.site(stopped)
-        line = linecache.getline(site.file, site.line).strip()
-        return ReplayError(
-            f"this tape was recorded with a condition {str(outcome).lower()} at {site.file}:{site.line}"
-            f"{f' ({line})' if line else ''}; at this point it is {str(not outcome).lower()}, so the tape does not "
-            "hold. Record again there, or choose with np.where(condition, x, y) instead of if",
-            cause=f"a condition is {str(not outcome).lower()} at {site.file}:{site.line}",
-        )
+
+def guard_error(program, stopped) -> ReplayError:
+    """The error for a guard that does not hold."""
+    outcome = bool(program.b[stopped])
+    site = program.site(stopped)
+    line = linecache.getline(site.file, site.line).strip()
+    return ReplayError(
+        f"this tape was recorded with a condition {str(outcome).lower()} at {site.file}:{site.line}"
+        f"{f' ({line})' if line else ''}; at this point it is {str(not outcome).lower()}, so the tape does not "
+        "hold. Record again there, or choose with np.where(condition, x, y) instead of if",
+        cause=f"a condition is {str(not outcome).lower()} at {site.file}:{site.line}",
+    )

@@ -10,6 +10,9 @@ instruction keeps in `a` the place of its record in `aux`:
 The iteration space has `shape`; operand k's element at multi-index i is slot `FIRST + i . strides`, or, where LIST is
 not negative, slot `aux[record + LIST + FIRST + i . strides]`. Results fill SIZE consecutive slots in C order.
 
+A CALL has a dimension for each operand, along which this operand alone goes, in steps of one: they are runs, or lists,
+of different lengths. CODE is the number of its rule in the program.
+
 CLEAN, ADJOINTS and ADJOINT belong to the executor's plan: in a program the first two are 0, and ADJOINT, the place of
 the operand's adjoints and tangents, is FIRST.
 """
@@ -24,8 +27,11 @@ GUARD = 254  # a: slot of a truth value; b: the outcome that was recorded; produ
 ELEMENTWISE = 253  # the row CODE over the iteration space
 REDUCE = 252  # the row CODE over the trailing (PARAM = 0) or leading (PARAM = 1) dimensions
 GEMM = 251  # shape = batch + (m, n, k): sums over k the product of two operands; a plan may add a third to the sum
-FIRST_STRUCTURAL = 251
+DOT = 250  # in a plan: a chain of products and sums; see execute.dots
+CALL = 249  # rule CODE of the program, which Python runs between two parts of a sweep; PARAM: whether that is pure
+FIRST_STRUCTURAL = 249
 STRUCTURAL_NAMES = {ELEMENTWISE: "array operations", REDUCE: "reductions", GEMM: "matrix products"}
+STRUCTURAL_NAMES[DOT] = "sums of products"
 
 LENGTH, SIZE, CODE, PARAM, CLEAN, OPERANDS, NDIM, SHAPE = range(8)
 ADJOINTS, LIST, FIRST, ADJOINT, STRIDES = range(5)

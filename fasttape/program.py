@@ -4,7 +4,7 @@ Slots: 0 is the passive zero, then the inputs, the constants, and the results in
 encoding of instructions is described in `layout`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class Program(NamedTuple):
     guards: np.ndarray  # (guards, 2) int64: an instruction, and the number of the site of its condition
     sites: tuple[Site, ...]
     differentiated: tuple[tuple[int, int], ...]  # (start, stop) of the input slots that are differentiated
+    rules: tuple[Any, ...] = ()  # what CALL instructions run, each an `execute.calls.Rule`
 
     @property
     def columns(self):

@@ -37,6 +37,7 @@ class Recording(NamedTuple):
     structure: Any
     aux: Any
     dependencies: tuple[Dependency, ...]  # what the call read besides its arguments
+    known: dict  # what calls of rules gave, by number, if the recording is for the point of its recording only
 
 
 def name_of(f) -> str:
@@ -47,6 +48,7 @@ def record_call(f, args, keywords, argnums, *, passive, has_aux=False):
     """Record one call; the recording, and the leaves of its arguments."""
     signature, values = binding.read(name_of(f), args, keywords, argnums, passive=passive)
     builder = Builder(signature.dtype, signature.size, functools.partial(binding.fill, signature, values))
+    builder.once = not passive
     OPEN.recordings.append(builder)
     try:
         with watching() if passive else contextlib.nullcontext() as dependencies:
@@ -65,7 +67,7 @@ def record_call(f, args, keywords, argnums, *, passive, has_aux=False):
         if leaf.value is not None:
             leaf.value.check_random(f"argument {leaf.argument}")
     read = dependencies.settle() if passive else ()
-    return Recording(program, signature, outputs, structure, aux, read), values
+    return Recording(program, signature, outputs, structure, aux, read, builder.calls.known), values
 
 
 def auxiliary(returned, name):
@@ -112,8 +114,11 @@ def untraced(tree):
 
 def outputs_of(recording, numbers, *, tangent=False):
     """The outputs as the function returns them, from the numbers in the output slots (or their tangents)."""
-    leaves = []
+    leaves, plain = [], numbers.tolist() if numbers.dtype == np.float64 and len(recording.outputs) > 1 else None
     for out in recording.outputs:
+        if plain and out.shape is None and out.stop > out.start:
+            leaves.append(plain[out.start])
+            continue
         part = numbers[out.start : out.stop]
         if out.start == out.stop and out.shape is None:
             leaves.append(zero_like(out.value) if tangent else own(out.value))

@@ -4,14 +4,14 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fasttape import binding, direct, show
+from fasttape import binding, decode, direct, show
 from fasttape.derivatives import Linearization, gradient_recording, jacobian
 from fasttape.evaluation import Evaluator
 from fasttape.execute.interpreter import Workspace
 from fasttape.program import Program
 from fasttape.recorders.dependencies import check
 from fasttape.recording import Recording, record_call, scalar_output
-from fasttape.transform.optimize import optimize
+from fasttape.transform.optimize import Report, optimize
 
 
 class Tape:
@@ -21,9 +21,13 @@ class Tape:
     recording does not hold. A tape never changes, so threads may share it; each evaluation has a workspace of its own.
     """
 
-    def __init__(self, recording: Recording):
+    report: Report | None
+    """What `optimize` did to make this tape, pass by pass; None for a tape as it was recorded."""
+
+    def __init__(self, recording: Recording, report: Report | None = None):
+        self.report = report
         self._recording = recording
-        self._evaluator = Evaluator(recording)
+        self._evaluator = Evaluator(recording, again=True)
 
     @property
     def program(self) -> Program:
@@ -33,6 +37,15 @@ class Tape:
     def __len__(self) -> int:
         """The number of instructions."""
         return int(self.program.ops.size)
+
+    @property
+    def operations(self) -> int:
+        """The number of scalar operations in one evaluation.
+
+        An instruction on arrays counts one for each point of its iteration space, a matrix product two (a product and a
+        sum), a call of a function with its own rule one, a guard none.
+        """
+        return decode.count_operations(self.program)
 
     @property
     def nbytes(self) -> int:
@@ -46,7 +59,7 @@ class Tape:
         return f"<Tape of {self._recording.signature.name}: {len(self)} instructions>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Tape, (self._recording._replace(dependencies=()),)  # they live in this process
+        return Tape, (self._recording._replace(dependencies=()), self.report)  # they live in this process
 
     # ---- evaluation
 
@@ -140,10 +153,13 @@ class Tape:
         """
         return jacobian(self._second._evaluator, self._leaves(args), "fwd")[1]
 
-    def optimize(self) -> "Tape":
-        """The same computation with fewer instructions, to the same bits; gradients may round differently.
+    def optimize(self, *, inexact: bool = False) -> "Tape":
+        """The same computation with fewer instructions, to the same bits, guards included; `report` says what was done.
 
-        Common subexpressions are computed once, instructions that change nothing or that nothing needs are dropped.
+        Common subexpressions are computed once, what depends on constants only becomes a constant, identities that are
+        exact in IEEE arithmetic are applied, instructions that nothing needs are dropped. Which nan comes out, its sign
+        and its payload, may differ, and gradients may round differently. With `inexact` identities are applied that may
+        round values differently as well, or that hold only for finite numbers or up to the sign of a zero: x * 0 is 0.
 
         >>> import math
         >>> import fasttape as ft
@@ -151,7 +167,8 @@ class Tape:
         >>> len(tape), len(tape.optimize())
         (5, 3)
         """
-        return Tape(self._recording._replace(program=optimize(self.program)))
+        program, report = optimize(self.program, inexact=inexact)
+        return Tape(self._recording._replace(program=program), report)
 
     @functools.cached_property
     def _value(self) -> Callable[..., Any]:
@@ -192,7 +209,7 @@ class Tape:
             made: show.Trace = show.trace(self._recording, workspace.values.copy(), adjoints.copy())
             return made
 
-        traced: show.Trace = Evaluator(self._recording, whole=True).run(self._leaves(args), run)
+        traced: show.Trace = Evaluator(self._recording, whole=True).run(self._leaves(args), run, keep=True)
         return traced
 
     def _leaves(self, args: Sequence[Any]) -> list[Any]:

@@ -13,6 +13,7 @@ from fasttape.layout import (
     ADJOINT,
     ADJOINTS,
     B_IS_SLOT,
+    CALL,
     CLEAN,
     CODE,
     ELEMENTWISE,
@@ -24,6 +25,7 @@ from fasttape.layout import (
     LIST,
     NDIM,
     OPERANDS,
+    PARAM,
     REDUCE,
     REGULAR,
     SHAPE,
@@ -46,6 +48,8 @@ def verify(program: Program) -> Program:
     for i in np.flatnonzero((program.ops >= FIRST_STRUCTURAL) & (program.ops != GUARD)).tolist():
         check_record(program, i, int(slots[i]))
     check_borders(program)
+    for rule in program.rules:
+        rule.verify()
     return program
 
 
@@ -61,7 +65,7 @@ def check_columns(program):
     require(program.dtype in (np.float32, np.float64), f"dtype {program.dtype}")
     require(program.constants.dtype == program.dtype, "the constants have another dtype than the tape")
     require(program.ops.size == program.a.size == program.b.size, "columns of different lengths")
-    known = (program.ops < len(OPS)) | np.isin(program.ops, [ELEMENTWISE, REDUCE, GEMM, GUARD])
+    known = (program.ops < len(OPS)) | np.isin(program.ops, [ELEMENTWISE, REDUCE, GEMM, CALL, GUARD])
     require(known.all(), "an unknown opcode")
 
 
@@ -100,7 +104,10 @@ def check_record(program, i, slot):
     require(SHAPE + ndim + count * (STRIDES + ndim) <= length, f"{where}: a record shorter than its fields")
     shape = aux[p + SHAPE : p + SHAPE + ndim].tolist()
     require(all(n >= 0 for n in shape), f"{where}: a negative extent")
-    check_size(aux, p, opcode, shape, count, where)
+    if opcode == CALL:
+        check_call(program, p, shape, count, where)
+    else:
+        check_size(aux, p, opcode, shape, count, where)
     for k in range(count):
         check_operand(aux[p : p + length], SHAPE + ndim + k * (STRIDES + ndim), shape, slot, where)
 
@@ -119,6 +126,20 @@ def check_size(aux, p, opcode, shape, count, where):
     else:
         require(len(shape) >= 3 and count == 2, f"{where}: a product of {count} operands in {len(shape)} dimensions")
         require(size == math.prod(shape[:-1]), f"{where}: {size} results of a product of shape {shape}")
+
+
+def check_call(program, p, shape, count, where):
+    """The rule of a call, and operands that are runs or lists of as many slots as it takes."""
+    aux, code = program.aux, int(program.aux[p + CODE])
+    require(0 <= code < len(program.rules), f"{where}: an unknown rule")
+    rule = program.rules[code]
+    require(count == len(shape) and all(shape), f"{where}: {count} operands of a call in {len(shape)} dimensions")
+    require(sum(shape) == rule.inputs, f"{where}: {sum(shape)} numbers for {rule.name}, which takes {rule.inputs}")
+    require(aux[p + SIZE] == rule.outputs, f"{where}: {aux[p + SIZE]} results of {rule.name}")
+    require(aux[p + PARAM] == rule.pure, f"{where}: a call of {rule.name} of another kind")
+    for k in range(count):
+        strides = aux[p + SHAPE + count + k * (STRIDES + count) + STRIDES :][:count].tolist()
+        require(strides == [int(d == k) for d in range(count)], f"{where}: an operand that is neither a run nor a list")
 
 
 def check_operand(record, q, shape, slot, where):

@@ -26,6 +26,11 @@ LAYERS += (
     "show",
     "tape",
     "api",
+    "forms",
+    "custom",
+    "rules",
+    "implicit",
+    "checkpoint",
     "compiled",
     "testing",
 )

@@ -476,3 +476,21 @@ def test_check_grads_notices_a_wrong_second_derivative():
     check_grads(f, (1.5,))
     with pytest.raises(AssertionError):
         check_grads(f, (1.5,), 2)
+
+
+def test_adjoints_beside_a_constant_are_no_run_of_slots():
+    def f(x):
+        z = np.stack([x, 2.0 * x]) * np.array([1.5, 2.5])
+        slope = x * x  # the adjoint of z[0], in the slot before that of the constant, the adjoint of z[1]
+        return z[1] * 7.0 + z[0] * slope
+
+    def g(x):
+        z = np.stack([x, 2.0 * x]) * np.array([1.5, 2.5])
+        slope = x * x
+        rest = z[1] * 7.0
+        return z[0] * slope + rest
+
+    for h in (f, g):
+        assert ft.grad(h)(2.0) == pytest.approx(53.0)
+        assert ft.grad(ft.grad(h))(2.0) == pytest.approx(18.0)
+        assert ft.hessian(h)(2.0) == pytest.approx(18.0)

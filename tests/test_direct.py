@@ -193,6 +193,19 @@ def test_variables_that_change(monkeypatch):
     assert tape(1.0) == 12.0
 
 
+def test_a_list_that_changed_before_the_first_replay():
+    data = [1.0] * 500
+    tape = ft.record(lambda x: x * sum(data), 1.0)
+    data[7] = 2.0
+    with pytest.raises(ReplayError, match="data"):
+        tape(1.0)
+    data[7] = 1.0
+    assert tape(1.0) == 500.0
+    data[7] = 3.0
+    with pytest.raises(ReplayError, match="data"):
+        tape(1.0)
+
+
 def test_guards_are_checked():
     tape = ft.record(lambda x: x * x if x > 0 else -x, 2.0)
     assert tape.value_and_grad(3.0) == (9.0, 6.0)

@@ -48,7 +48,7 @@ def apply(function, arity, made, x, y):
 
 def columns(made):
     arrays = made.columns.arrays
-    return [column[: made.n].tolist() for column in arrays], made.n, made.next, made.pool, [at for at, _ in made.runs]
+    return [column[: made.n].tolist() for column in arrays], made.n, made.next, made.pool, [at for at, *_ in made.runs]
 
 
 def arity(function):

@@ -1,28 +1,10 @@
 """A chain of operations: prints the bytes of its tape, of everything held after the gradient, and of the peak."""
 
-import pathlib
-import resource
 import sys
 
+from memory import peak, resident
+
 import fasttape as ft
-
-PAGE = resource.getpagesize()
-
-
-def resident() -> int:
-    """Bytes in memory now; where the system does not tell, the peak so far."""
-    status = pathlib.Path("/proc/self/statm")
-    return int(status.read_text().split()[1]) * PAGE if status.exists() else peak()
-
-
-def peak() -> int:
-    """Bytes in memory at the most so far."""
-    status = pathlib.Path("/proc/self/status")
-    if status.exists():  # what getrusage tells counts the process that started this one as well
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    scale = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
 def chain(x, rounds):

@@ -31,6 +31,11 @@ def kernel(function):
     return numba.njit(**INTERNAL)(function)
 
 
+def inlined(function):
+    """As `kernel`, inside its callers: for what is so short that passing its arguments would take longest."""
+    return numba.njit(**INTERNAL, forceinline=True)(function)
+
+
 def sweep(factory):
     """The compiled function `factory(digest())` as `.now`, compiled when it is first called."""
     name = factory.__name__

@@ -12,6 +12,7 @@ from fasttape.layout import (
     ADDS,
     ADJOINTS,
     B_IS_SLOT,
+    CALL,
     CLEAN,
     CONST,
     ELEMENTWISE,
@@ -45,15 +46,26 @@ def is_array(op):
 
 
 @kernel
-def is_active(aux, p, q, active):
-    """Whether operand q reads an active slot; one that is not a list reads a run, active or not as a whole."""
-    if aux[q + LIST] == REGULAR:
+def reach(aux, p, q):
+    """The lowest and the highest place of operand q, among the slots or in its list, which has no others."""
+    low = high = aux[q + FIRST]
+    for d in range(aux[p + NDIM]):
+        distance = (aux[p + SHAPE + d] - 1) * aux[q + STRIDES + d]
+        low, high = low + min(distance, 0), high + max(distance, 0)
+    return low, high
+
+
+@kernel
+def is_active(aux, p, q, op, active):
+    """Whether operand q reads an active slot; a run is active or not as a whole, save that calls may join several."""
+    listed = aux[q + LIST]
+    if listed == REGULAR and op != CALL:
         return active[aux[q + FIRST]]
-    for i in range(points(aux, p)):
-        place, _ = run(aux, p, q, FIRST, i)
-        if active[aux[p + aux[q + LIST] + place]]:
-            return True
-    return False
+    low, high = reach(aux, p, q)
+    found = False
+    for place in range(low, high + 1):
+        found = found or active[place if listed == REGULAR else aux[p + listed + place]]
+    return found
 
 
 @sweep
@@ -75,7 +87,7 @@ def activity(digest):
                 flag = False
                 for k in range(aux[p + OPERANDS]):
                     q = operand(aux, p, k)
-                    aux[q + ADJOINTS] = ADDS if is_active(aux, p, q, active) else PASSIVE
+                    aux[q + ADJOINTS] = ADDS if is_active(aux, p, q, op, active) else PASSIVE
                     flag = flag or aux[q + ADJOINTS] != PASSIVE
                 active[slot : slot + aux[p + SIZE]] = flag
                 slot += aux[p + SIZE]
@@ -86,10 +98,7 @@ def activity(digest):
 @kernel
 def span(aux, p, q):
     """The lowest slot that operand q reads, and the one behind the highest."""
-    low = high = aux[q + FIRST]
-    for d in range(aux[p + NDIM]):
-        reach = (aux[p + SHAPE + d] - 1) * aux[q + STRIDES + d]
-        low, high = low + min(reach, 0), high + max(reach, 0)
+    low, high = reach(aux, p, q)
     if aux[q + LIST] != REGULAR:
         at = p + aux[q + LIST]
         listed = aux[at + low : at + high + 1]
@@ -206,14 +215,16 @@ def touch_all(aux, p, q, state):
         for slot in range(low, high):
             touch(state, slot)
         return
-    stride, listed, done, total = inner_stride(aux, p, q), aux[q + LIST], 0, points(aux, p)
+    if aux[q + LIST] != REGULAR:
+        low, high = reach(aux, p, q)
+        for place in range(low, high + 1):
+            read_singly(state, aux[p + aux[q + LIST] + place])
+        return
+    stride, done, total = inner_stride(aux, p, q), 0, points(aux, p)
     while done < total:
         place, left = run(aux, p, q, FIRST, done)
         for i in range(left if stride else 1):
-            if listed == REGULAR:
-                touch(state, place + i * stride)
-            else:
-                read_singly(state, aux[p + listed + place + i * stride])
+            touch(state, place + i * stride)
         done += left
 
 
@@ -262,6 +273,9 @@ def first_touch(digest):
                         claim(aux, p, op, k, state, words)
                     elif aux[q + LIST] != REGULAR:
                         touch_all(aux, p, q, state)
+                    if op == CALL and aux[q + LIST] == REGULAR:
+                        low, high = span(aux, p, q)
+                        set_all(state, words, low, high, SINGLE)
 
     return first_touch
 
@@ -299,7 +313,7 @@ def large_operands(digest):
         digest
         count = 0
         for i in range(ops.size):
-            if not is_array(ops[i]):
+            if not is_array(ops[i]) or ops[i] == CALL:  # which reads singly
                 continue
             p = np.int64(a[i])
             for k in range(aux[p + OPERANDS]):
@@ -328,7 +342,7 @@ def readers(digest):
             all_set[s] = all_have(state, words, starts[s], stops[s], SET)
         count = 0
         for i in range(ops.size):
-            if not is_array(ops[i]):
+            if not is_array(ops[i]) or ops[i] == CALL:  # which reads singly
                 continue
             p = np.int64(a[i])
             for k in range(aux[p + OPERANDS]):

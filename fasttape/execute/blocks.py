@@ -7,11 +7,13 @@ The record of an instruction in `aux` is described in `layout`.
 
 import numpy as np
 
+from fasttape import ops
 from fasttape.compiler.jit import kernel
 from fasttape.layout import ADJOINT, ADJOINTS, LIST, NDIM, REGULAR, SETS, SHAPE, STRIDES
 
 BLOCK = 512
 BUFFERS = 8  # rows of BLOCK numbers in the scratch memory, a flat array
+times = kernel(ops.times)
 
 
 @kernel

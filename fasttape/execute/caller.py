@@ -33,48 +33,70 @@ def words(address, count):
 
 
 @kernel
+def numbers(state, field, dtype):
+    return carray(capi.pointer(state[field], dtype), ALL)
+
+
+@kernel
+def columns_of(state):
+    a, b = capi.pointer(state[A], types.uint32), capi.pointer(state[B], types.uint32)
+    return carray(capi.pointer(state[OPS], types.uint8), ALL), carray(a, ALL), carray(b, ALL), words(state[AUX], ALL)
+
+
+@kernel
 def attempt(state, arguments, dtype):
     """The result of a call for a tuple of arguments, a new object; 0 where the state does not answer it."""
     if state[BUSY]:
         return 0
+    objects, nodes, aux = words(state[IN_OBJECTS], ALL), words(state[IN], state[IN_SIZE]), words(state[AUX], ALL)
     shapes, places, numpy = words(state[SHAPES], ALL), words(state[PLACES], ALL), words(state[NUMPY], 3)
-    values, adjoints, scratch = (
-        carray(capi.pointer(state[VALUES], dtype), ALL),
-        carray(capi.pointer(state[ADJOINTS], dtype), ALL),
-        carray(capi.pointer(state[SCRATCH], dtype), BUFFERS * BLOCK),
-    )
-    ops, aux = carray(capi.pointer(state[OPS], types.uint8), ALL), words(state[AUX], ALL)
-    a, b = carray(capi.pointer(state[A], types.uint32), ALL), carray(capi.pointer(state[B], types.uint32), ALL)
-    outputs, last = carray(capi.pointer(state[OUTPUTS], types.uint32), ALL), state[INSTRUCTIONS]
-
-    objects = words(state[IN_OBJECTS], ALL)
+    values, adjoints = numbers(state, VALUES, dtype), numbers(state, ADJOINTS, dtype)
     objects[0] = arguments
-    if not matches(words(state[IN], state[IN_SIZE]), objects, shapes, places, values, aux, dtype):
+    if not matches(nodes, objects, shapes, places, values, aux, dtype):
         return 0
     state[BUSY] = 1
-    thread = capi.unlock() if state[UNLOCKS] else 0
-    entries = words(state[FORWARD_ENTRIES], ENTRIES)
-    stopped = run_forward(ops, a, b, aux, values, 0, last, state[FIRST_RESULT], scratch, entries)
-    if thread:
-        capi.lock(thread)
-    result, nodes, objects = 0, words(state[OUT], state[OUT_SIZE]), words(state[OUT_OBJECTS], ALL)
-    if stopped == last and make_placed(nodes, objects, shapes, places, adjoints, aux, numpy):
+    nodes, objects, result = words(state[OUT], state[OUT_SIZE]), words(state[OUT_OBJECTS], ALL), 0
+    if forward(state, values, dtype) and make_placed(nodes, objects, shapes, places, adjoints, aux, numpy):
+        outputs = carray(capi.pointer(state[OUTPUTS], types.uint32), ALL)
         if state[GRADIENT]:
             for k in range(state[OUTPUTS_SIZE]):
                 adjoints[outputs[k]] += 1.0
-            thread = capi.unlock() if state[UNLOCKS] else 0
-            entries = words(state[REVERSE_ENTRIES], ENTRIES)
-            run_reverse(ops, a, b, aux, values, adjoints, 0, last, state[SLOTS], False, scratch, entries)
-            if thread:
-                capi.lock(thread)
+            reverse(state, values, adjoints, dtype)
         result = build(nodes, objects, shapes, values, adjoints, outputs, numpy, dtype)
-        cleared = words(state[CLEARED], 2 * state[CLEARED_SIZE])
-        for k in range(state[CLEARED_SIZE] if state[GRADIENT] else 0):
-            for slot in range(cleared[2 * k], cleared[2 * k + 1]):
-                adjoints[slot] = 0.0
+        if state[GRADIENT]:
+            clear(adjoints, words(state[CLEARED], 2 * state[CLEARED_SIZE]))
         state[HITS] += 1
     state[BUSY] = 0
     return result
+
+
+@kernel
+def forward(state, values, dtype):
+    """Compute all values; whether the conditions of the recording hold."""
+    scratch, entries = numbers(state, SCRATCH, dtype)[: BUFFERS * BLOCK], words(state[FORWARD_ENTRIES], ENTRIES)
+    last, slot, thread = state[INSTRUCTIONS], state[FIRST_RESULT], capi.unlock() if state[UNLOCKS] else 0
+    stopped = run_forward(*columns_of(state), values, 0, last, slot, scratch, entries)
+    if thread:
+        capi.lock(thread)
+    return stopped == last
+
+
+@kernel
+def reverse(state, values, adjoints, dtype):
+    """Pass the adjoints of the outputs back to the inputs."""
+    scratch, entries = numbers(state, SCRATCH, dtype)[: BUFFERS * BLOCK], words(state[REVERSE_ENTRIES], ENTRIES)
+    last, slot, thread = state[INSTRUCTIONS], state[SLOTS], capi.unlock() if state[UNLOCKS] else 0
+    run_reverse(*columns_of(state), values, adjoints, 0, last, slot, False, scratch, entries)
+    if thread:
+        capi.lock(thread)
+
+
+@kernel
+def clear(adjoints, ranges):
+    """Set ranges of adjoints, pairs (start, stop), to zero."""
+    for k in range(0, ranges.size, 2):
+        for slot in range(ranges[k], ranges[k + 1]):
+            adjoints[slot] = 0.0
 
 
 def attempt_entry(digest, dtype):

@@ -17,8 +17,8 @@ KIND, CLS, SIZE, PARENT, INDEX, KEY, SLOT, NUMBERS, SHAPE, DTYPE, PLACES, SOURCE
 WIDTH = 12
 
 # Kinds of nodes. Of a NAMESPACE, a dict, only some values matter; the parts of an INSTANCE are attributes
-# and, where KEY is 0, the dict of its own
-LIST, TUPLE, DICT, NAMESPACE, CELL, INSTANCE, SAME, CONTENT, NUMBER, SCALAR, ARRAY = range(11)
+# and, where KEY is 0, the dict of its own; ITEMS is a list of the same objects, whose addresses are at SLOT
+LIST, TUPLE, DICT, NAMESPACE, CELL, INSTANCE, SAME, ITEMS, CONTENT, NUMBER, SCALAR, ARRAY = range(12)
 OUTPUTS, ADJOINTS, PLACED = range(3)  # SOURCE: where the numbers of a result are; PLACED: in the new array itself
 NOWHERE = -1  # PLACES of an array that is copied; else where `places` lists the operands that read it: count, pairs
 
@@ -66,6 +66,17 @@ def same_shape(x, nodes, at, shapes):
 
 
 @kernel
+def same_items(x, addresses, size):
+    """Whether a list holds the objects at some addresses."""
+    if capi.list_size(x) != size:
+        return False
+    items, same = carray(capi.pointer(addresses, np.int64), size), 0
+    while same < size and capi.list_item(x, same) == items[same]:
+        same += 1
+    return same == size
+
+
+@kernel
 def read(x, nodes, at, shapes, places, values, aux, dtype):
     """Whether an object is what its node describes; if so its numbers are in their slots."""
     kind = nodes[at + KIND]
@@ -79,6 +90,8 @@ def read(x, nodes, at, shapes, places, values, aux, dtype):
         return capi.list_size(x) == nodes[at + SIZE]
     if kind == DICT:
         return capi.dict_size(x) == nodes[at + SIZE]
+    if kind == ITEMS:
+        return same_items(x, nodes[at + SLOT], nodes[at + SIZE])
     if kind == NUMBER:
         values[nodes[at + SLOT]] = capi.float_value(x)
     elif kind == CONTENT:

@@ -19,6 +19,7 @@ from fasttape.execute.arrays import STEPS
 from fasttape.execute.blocks import BLOCK, BUFFERS
 from fasttape.layout import (
     BLAS,
+    CALL,
     CODE,
     CONST,
     ELEMENTWISE,
@@ -38,7 +39,7 @@ from fasttape.layout import (
 STRUCTURAL.update(STEPS)
 ALL = 1 << 40  # the length of arrays that come as pointers; a program that verifies stays inside its memory
 HELD = [ops.INLINE in op.traits for op in ops.OPS] + [False] * (256 - len(ops.OPS))  # by opcode: the sweeps' own code
-HELD[CONST] = HELD[GUARD] = True
+HELD[CONST] = HELD[GUARD] = HELD[CALL] = True
 
 
 def forward_entry(digest, opcode):

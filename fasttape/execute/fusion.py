@@ -17,7 +17,9 @@ from fasttape.layout import (
     CONST,
     ELEMENTWISE,
     FIRST,
+    FIRST_STRUCTURAL,
     GEMM,
+    GUARD,
     LENGTH,
     LIST,
     NDIM,
@@ -149,7 +151,9 @@ def fuse(program: Program):
     count = candidates.now(ops, a, aux, program.first_result, found, where)
     found, where = found[:count], where[:count]
     if count:
-        other_readers.now(*program.columns, found, where, np.empty((3, 2), np.int64))
+        arrays = a[(ops >= FIRST_STRUCTURAL) & (ops < GUARD)]
+        reads = np.empty((max(3, int(aux[arrays + np.uint32(OPERANDS)].max())), 2), np.int64)
+        other_readers.now(*program.columns, found, where, reads)
     for candidate in found:
         if ((candidate[START] <= program.outputs) & (program.outputs < candidate[STOP])).any():
             candidate[ADDEND] = -1

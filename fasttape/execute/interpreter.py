@@ -7,8 +7,9 @@ import numpy as np
 from fasttape.compiler.jit import quiet
 from fasttape.execute import sweep
 from fasttape.execute.blocks import BLOCK, BUFFERS
+from fasttape.execute.calls import NONE, Calls
 from fasttape.execute.plan import Plan
-from fasttape.layout import ADJOINT, FIRST, FORWARD, REVERSE, TANGENT
+from fasttape.layout import ADJOINT, FIRST, FORWARD, GUARD, REVERSE, TANGENT
 from fasttape.program import Program
 
 LINE = 64  # bytes of a cache line, and of the widest registers
@@ -21,16 +22,37 @@ class Machine:
         self.dtype = dtype
         self.scratch = np.empty(BUFFERS * BLOCK, dtype)
 
+    def forward(self, columns, values, first, last, slot, entries, calls=NONE, *, keep=False) -> int:
+        """Run up to `last`; return it, or the guard that does not hold. With `keep`, calls keep what `reverse` uses."""
+        for site in calls.between(first, last):
+            stopped = self.forward_part(columns, values, first, site.instruction, slot, entries)
+            if stopped < site.instruction:
+                return stopped
+            first, slot = site.instruction + 1, calls.forward(columns, values, site, keep=keep)
+        return self.forward_part(columns, values, first, last, slot, entries)
+
+    def reverse(self, columns, values, adjoints, first, last, slot, keep, entries, calls=NONE):
+        for site in reversed(calls.between(first, last)):
+            self.reverse_part(columns, values, adjoints, site.instruction + 1, last, slot, keep, entries)
+            last, slot = site.instruction, calls.reverse(columns, values, adjoints, site, keep=keep)
+        self.reverse_part(columns, values, adjoints, first, last, slot, keep, entries)
+
+    def tangent(self, columns, values, tangents, first, last, slot, entries, calls=NONE):
+        for site in calls.between(first, last):
+            self.tangent_part(columns, values, tangents, first, site.instruction, slot, entries)
+            first, slot = site.instruction + 1, calls.tangent(columns, values, tangents, site)
+        self.tangent_part(columns, values, tangents, first, last, slot, entries)
+
     @quiet
-    def forward(self, columns, values, first, last, slot, entries) -> int:
+    def forward_part(self, columns, values, first, last, slot, entries) -> int:
         return sweep.forward.now(*columns, values, first, last, slot, self.scratch, entries)
 
     @quiet
-    def reverse(self, columns, values, adjoints, first, last, slot, keep, entries):
+    def reverse_part(self, columns, values, adjoints, first, last, slot, keep, entries):
         sweep.reverse.now(*columns, values, adjoints, first, last, slot, keep, self.scratch, entries)
 
     @quiet
-    def tangent(self, columns, values, tangents, first, last, slot, entries):
+    def tangent_part(self, columns, values, tangents, first, last, slot, entries):
         sweep.tangent.now(*columns, values, tangents, first, last, slot, self.scratch, entries)
 
 
@@ -79,6 +101,7 @@ class Workspace:
     def __init__(self, plan: Plan, program: Program):
         self.plan, self.program = plan, program
         self.machine = Machine(self.program.dtype)
+        self.calls = Calls(plan.calls, program.rules)
         ops, a, b, aux = plan.columns
         self.columns = (ops, a, b, aux.copy() if plan.elsewhere or plan.constants else aux)
         self.values = POOL.take(self.program.slots, self.program.dtype)
@@ -123,11 +146,20 @@ class Workspace:
         for place, slot in segment.operands:
             aux[place + field] = slot + shift
 
-    def forward(self) -> int:
-        """Compute all values; return the number of instructions, or of the guard that does not hold."""
+    def forward(self, *, keep=False) -> int:
+        """Compute all values; return the number of instructions, or of the guard that does not hold.
+
+        With `keep`, calls keep what a reverse sweep over these values can use; without it that may cost them more.
+        """
         p = self.program
-        entries = self.plan.linked(FORWARD)
-        return self.machine.forward(self.columns, self.values, 0, p.ops.size, p.first_result, entries)
+        ops, entries = self.columns[0], self.plan.linked(FORWARD)
+        self.calls.kept.clear()
+        stopped = self.machine.forward(
+            self.columns, self.values, 0, ops.size, p.first_result, entries, self.calls, keep=keep
+        )
+        if stopped == ops.size:
+            return int(p.ops.size)
+        return int(p.guards[np.count_nonzero(ops[:stopped] == GUARD), 0])
 
     def prepared_adjoints(self) -> np.ndarray:
         """The memory of the adjoints; where it must be, it is zero."""
@@ -155,8 +187,10 @@ class Workspace:
         for segment, array in gradients:
             shift = (address(array) - self.adjoint_origin) // array.itemsize - segment.start
             self.shift(segment, ADJOINT, shift)
-        entries = self.plan.linked(REVERSE)
-        self.machine.reverse(self.columns, self.values, self.adjoints, 0, p.ops.size, p.slots, keep, entries)
+        entries, adjoints, last = self.plan.linked(REVERSE), self.adjoints, self.columns[0].size
+        self.adjoints = None  # nobody knows what they are if a call raises
+        self.machine.reverse(self.columns, self.values, adjoints, 0, last, p.slots, keep, entries, self.calls)
+        self.adjoints = adjoints
         for segment, _ in gradients:
             self.shift(segment, ADJOINT, 0)
         return self.adjoints
@@ -179,7 +213,8 @@ class Workspace:
             self.tangents = np.zeros(p.slots, p.dtype)
         self.tangents[1 : 1 + p.inputs] = seed
         entries = self.plan.linked(TANGENT)
-        self.machine.tangent(self.columns, self.values, self.tangents, 0, p.ops.size, p.first_result, entries)
+        columns, last = self.columns, self.columns[0].size
+        self.machine.tangent(columns, self.values, self.tangents, 0, last, p.first_result, entries, self.calls)
         return self.tangents[p.outputs]
 
 

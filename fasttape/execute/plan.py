@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import config
 
-from fasttape.execute import analysis
+from fasttape.execute import analysis, calls
+from fasttape.execute.dots import fuse_chains
 from fasttape.execute.entries import link, needs
 from fasttape.execute.fusion import fuse
 from fasttape.layout import FIRST
@@ -24,19 +25,19 @@ KEPT = 64  # plans
 KNOWN: dict = {}
 
 
-def plan_for(program: Program, segments) -> "Plan":
+def plan_for(program: Program, segments, *, again: bool) -> "Plan":
     """The plan of a program; a small one is kept, since a function that is recorded at each call often repeats itself.
 
     Nothing in a plan depends on the values of constants.
     """
     parts = *program.columns, program.outputs
     if sum(part.nbytes for part in parts) > SMALL:
-        return Plan(program, segments)
+        return Plan(program, segments, again=again)
     shape = program.dtype, program.inputs, program.constants.size, program.slots, program.differentiated
-    key = *shape, tuple(segments), *(part.tobytes() for part in parts)
+    key = *shape, again, tuple(segments), *(part.tobytes() for part in parts)
     plan = KNOWN.get(key)
     if plan is None:
-        plan = Plan(program, segments)
+        plan = Plan(program, segments, again=again)
         while len(KNOWN) >= KEPT:
             KNOWN.pop(next(iter(KNOWN)), None)
         KNOWN[key] = plan
@@ -55,10 +56,12 @@ class Elsewhere(NamedTuple):
 class Plan:
     """A program with what a sweep over it needs to know."""
 
-    def __init__(self, program: Program, segments=None):
+    def __init__(self, program: Program, segments=None, *, again=False, continued=False):
         """`segments` are pairs (start, stop): the slots of each argument, which may then be read where it is.
 
-        Without them every slot gets its value and, if asked for, its adjoint.
+        Without them every slot gets its value and, if asked for, its adjoint. `again` says that the program will run
+        more than once, so that chains of products are worth looking for. A reverse sweep that is `continued` adds to
+        adjoints that the inputs have before it.
         """
         self.dtype = program.dtype
         self.columns = program.columns
@@ -67,11 +70,15 @@ class Plan:
         self.constants: list[Elsewhere] = []  # that are read where the program has them
         self.entries, self.needs = {}, needs(program.columns)
         if self.needs.arrays:
-            self.analyze(program, segments)
+            self.analyze(program, segments, continued)
+        if again:
+            self.columns = fuse_chains(self.columns, program)
+            self.needs = needs(self.columns)
+        self.calls = calls.sites(self.columns, program.first_result)
         front = program.first_result
         self.cleared = tuple((start, min(stop, front)) for start, stop in self.zeros if start < front)
 
-    def analyze(self, program, segments):
+    def analyze(self, program, segments, continued):
         self.columns = (*program.columns[:3], program.aux.copy()) if segments is None else fuse(program)
         blocks = program.slots // analysis.BLOCK + 1
         active, state = np.zeros(program.slots, np.bool_), np.zeros(blocks * analysis.BLOCK, np.uint8)
@@ -79,7 +86,7 @@ class Plan:
         state[: program.first_result] = state[program.slots :] = analysis.SET
         for start, stop in program.differentiated:
             active[start:stop] = True
-            state[start:stop] = 0
+            state[start:stop] = analysis.ADDED if continued else 0
         analysis.activity.now(*self.columns, active, program.first_result)
         analysis.first_touch.now(*self.columns, program.outputs, state, state.view(np.uint64), program.slots)
         found = np.empty((blocks // 2 + 1, 2), np.int64)

@@ -7,10 +7,9 @@ Sums, products and extrema share one fold; what differs is the derivative of the
 from fasttape import ops
 from fasttape.compiler.dispatch import lanes_forward
 from fasttape.compiler.jit import kernel
-from fasttape.execute.blocks import BLOCK, accumulate, block, number, operand, points
+from fasttape.execute.blocks import BLOCK, accumulate, block, number, operand, points, times
 from fasttape.layout import ADJOINT, ADJOINTS, CODE, FIRST, PARAM, SETS, SIZE
 
-times = kernel(ops.times)
 ADD, MUL = ops.CODE["add"], ops.CODE["mul"]
 LEFT, RIGHT, ELEMENTS, WEIGHTS, TANGENTS = range(5)  # rows of the scratch memory
 

@@ -1,4 +1,4 @@
-"""Renumbering: constants, which a recording leaves among the results, move in front of them.
+"""Renumbering: constants, which a recording leaves among the results, move in front of them; inputs come and go.
 
 Which old slots are constants is a bit mask with a count of the bits before each word, so that the new number of any
 slot follows in constant time (a rank query; Jacobson 1989, "Space-efficient static trees and graphs").
@@ -7,7 +7,9 @@ slot follows in constant time (a rank query; Jacobson 1989, "Space-efficient sta
 import numpy as np
 
 from fasttape.compiler.jit import kernel, sweep
-from fasttape.layout import A_IS_SLOT, B_IS_SLOT, CONST, GUARD
+from fasttape.execute.analysis import is_array, reach, span
+from fasttape.execute.blocks import operand
+from fasttape.layout import A_IS_SLOT, B_IS_SLOT, CONST, GUARD, LIST, OPERANDS, REGULAR, TERNARY
 
 BITS = 64
 
@@ -36,7 +38,8 @@ def moved(slot, first, total, mask, before):
     """The new number of a slot; `first` is the one after the inputs, `total` the number of constants."""
     if slot < first:
         return np.int64(slot)
-    word, bit = np.int64(slot) // BITS, np.uint64(slot % BITS)
+    place = np.int64(slot) - first
+    word, bit = place // BITS, np.uint64(place % BITS)
     rank = np.int64(before[word] + population(mask[word] & ((np.uint64(1) << bit) - np.uint64(1))))
     if (mask[word] >> bit) & np.uint64(1):
         return first + rank
@@ -48,7 +51,7 @@ def renumbering(digest):
     def renumbering(ops, a, b, aux, references, outputs, guards, runs, first, mask, before):
         digest
         for k in range(runs.shape[0]):
-            set_bits(mask, runs[k, 0], runs[k, 1])
+            set_bits(mask, runs[k, 0] - first, runs[k, 1] - first)
         total = np.uint64(0)
         for word in range(mask.size):
             before[word] = total
@@ -81,5 +84,77 @@ def renumber(ops, a, b, aux, references, outputs, guards, runs, first, slots) ->
 
     Columns lose their CONST instructions; slots in `aux` stand between the places of `references`.
     """
-    mask, before = np.zeros(slots // BITS + 1, np.uint64), np.empty(slots // BITS + 1, np.uint64)
+    words = (slots - first) // BITS + 1
+    mask, before = np.zeros(words, np.uint64), np.empty(words, np.uint64)
     return renumbering.now(ops, a, b, aux, references, outputs, guards, runs, first, mask, before)
+
+
+@kernel
+def note(found, count, start, stop, inputs):
+    """Append some slots, if they are inputs; return how many entries there are then."""
+    if 0 < start <= inputs:
+        found[count, 0], found[count, 1] = start, stop
+        count += 1
+    return count
+
+
+@sweep
+def inputs_read(digest):
+    def inputs_read(ops, a, b, aux, inputs, found):
+        """Fill `found` with (start, stop) of the inputs that operands read; return how many entries there are."""
+        digest
+        count = 0
+        for i in range(ops.size):
+            op, p = ops[i], np.int64(a[i])
+            if A_IS_SLOT[op]:
+                count = note(found, count, p, p + 1, inputs)
+            if B_IS_SLOT[op]:
+                count = note(found, count, np.int64(b[i]), np.int64(b[i]) + 1, inputs)
+            if TERNARY[op]:
+                for place in range(np.int64(b[i]), np.int64(b[i]) + 2):
+                    count = note(found, count, aux[place], aux[place] + 1, inputs)
+            for k in range(aux[p + OPERANDS] if is_array(op) else 0):
+                q = operand(aux, p, k)
+                if aux[q + LIST] == REGULAR:
+                    low, high = span(aux, p, q)
+                    count = note(found, count, low, high, inputs)
+                    continue
+                low, high = reach(aux, p, q)
+                for place in range(p + aux[q + LIST] + low, p + aux[q + LIST] + high + 1):
+                    count = note(found, count, aux[place], aux[place] + 1, inputs)
+        return count
+
+    return inputs_read
+
+
+@kernel
+def relabeled(slot, inputs, starts, before, shift):
+    """The new number of a slot, where only some spans of the inputs are left, or others follow them."""
+    if slot == 0 or slot > inputs:
+        return np.int64(slot) - (shift if slot else 0)
+    k = np.searchsorted(starts, slot, side="right") - 1
+    return 1 + before[k] + np.int64(slot) - starts[k]
+
+
+@sweep
+def relabeling(digest):
+    def relabeling(ops, a, b, aux, references, outputs, inputs, starts, before, shift):
+        digest
+        for i in range(ops.size):
+            if A_IS_SLOT[ops[i]]:
+                a[i] = relabeled(a[i], inputs, starts, before, shift)
+            if B_IS_SLOT[ops[i]]:
+                b[i] = relabeled(b[i], inputs, starts, before, shift)
+        for k in range(references.shape[0]):
+            for place in range(references[k, 0], references[k, 1]):
+                aux[place] = relabeled(aux[place], inputs, starts, before, shift)
+        for k in range(outputs.size):
+            outputs[k] = relabeled(outputs[k], inputs, starts, before, shift)
+
+    return relabeling
+
+
+def relabel(columns, references, outputs, inputs, spans, left):
+    """Number slots anew, in place: of the inputs the spans (start, stop) stay, in front of any others that come."""
+    starts, sizes = spans[:, 0].copy(), spans[:, 1] - spans[:, 0]
+    relabeling.now(*columns, references, outputs, inputs, starts, np.cumsum(sizes) - sizes, inputs - left)

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from fasttape.errors import ArgumentError, ConversionError, MutationError, UnsupportedError
-from fasttape.recorders.scalar import TracedScalar, is_number, mixed, traced
+from fasttape.recorders.scalar import TracedScalar, here, is_number, mixed, traced
 
 
 @functools.lru_cache(maxsize=32)
@@ -58,6 +58,8 @@ class Root:
         """Let the elements that a geometry names live in other slots."""
         if self.argument:
             raise MutationError("assignment into an argument of the recorded function; assign into x.copy()")
+        if self.builder.inner is not None:
+            raise MutationError("assignment, in a checkpointed function, into an array from outside; return its values")
         self.tabulate()[geometry] = slots
 
 
@@ -157,6 +159,11 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
             "a traced value was turned into a plain array, or written into one, which would lose its derivative; call "
             "a NumPy function that can be recorded, with the value as its argument, and join values by np.stack"
         )
+
+    def inside(self, builder):
+        """The same array in a stretch that is recorded apart."""
+        root = Root(builder, self.root.size, self.root.first, self.root.table, self.root.argument)
+        return TracedArray(root, self.geometry, boolean=self.boolean)
 
     # ---- indexing and assignment
 
@@ -291,12 +298,15 @@ def hold(condition):
 
 def as_traced(builder, x) -> TracedArray:
     """Any operand as an array of the recording: traced as it is, numbers and plain arrays as constants."""
+    builder = here(builder)
     if isinstance(x, TracedArray):
-        if x.root.builder is not builder:
-            raise mixed(builder, x.root.builder)
-        return x
+        if x.root.builder is builder:
+            return x
+        if here(x.root.builder) is builder:
+            return x.inside(builder)
+        raise mixed(builder, x.root.builder)
     if isinstance(x, TracedScalar):
-        if x.builder is not builder:
+        if here(x.builder) is not builder:
             raise mixed(builder, x.builder)
         return TracedArray.run(builder, x.slot, ())
     if type(x) is float or type(x) is int:
@@ -339,9 +349,9 @@ def stack(builder, items) -> TracedArray:
 def builder_of(x):
     """The recording of the first traced value in some arguments, or None."""
     if isinstance(x, TracedArray):
-        return x.root.builder
+        return here(x.root.builder)
     if isinstance(x, TracedScalar):
-        return x.builder
+        return here(x.builder)
     if isinstance(x, list | tuple):
         for item in x:
             builder = builder_of(item)

@@ -4,7 +4,9 @@ While recording, constants take slots in order of appearance through CONST instr
 every slot when one is asked for. `freeze` makes the program from what is here.
 """
 
+import bisect
 import math
+import operator
 import os
 import struct
 import sys
@@ -15,15 +17,17 @@ import numpy as np
 from fasttape.compiler.objects import extend
 from fasttape.compiler.operators import MEMORY
 from fasttape.errors import LeakError
+from fasttape.execute.calls import Calls, Site
 from fasttape.execute.entries import HELD, link, needs, table
 from fasttape.execute.interpreter import Machine
-from fasttape.layout import CONST, FORWARD, GUARD
+from fasttape.layout import CALL, CODE, CONST, FORWARD, GUARD
 from fasttape.recorders.scalar import scalar_class
 
 INITIAL = 4096  # instructions
 AUX = 256  # numbers in side records, at first
 KEPT = 16  # constants, at first
 MOST_SLOTS = 2**31
+START = operator.itemgetter(0)
 CONST_OF_ONE = 0  # the record in aux that all single constants share
 INSIDE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
@@ -79,11 +83,14 @@ class Builder(extend(Memory, MEMORY)):
     """A program in the making: opcode and operand columns, side records, constants, and the values so far."""
 
     __slots__ = ("arrays", "aux", "columns", "done", "dtype", "entries", "fill", "guards", "held", "kept")
-    __slots__ += ("known_sites", "machine", "moved", "placed", "references", "runs", "scalar", "sites", "size")
-    __slots__ += ("used", "values")
+    __slots__ += ("known_sites", "machine", "placed", "references", "runs", "scalar", "sites", "size")
+    __slots__ += ("calls", "codes", "inner", "once", "outer", "used", "values")
 
-    def __init__(self, dtype, size: int, fill):
-        """`fill(out)` writes the `size` inputs, when values are asked for."""
+    def __init__(self, dtype, size: int, fill, outer=None):
+        """`fill(out)` writes the `size` inputs, when values are asked for.
+
+        A stretch that is recorded apart has every slot of its `outer` recording as an input, under the same number.
+        """
         self.dtype = np.dtype(dtype)
         self.scalar = scalar_class()
         self.columns = SPARE.take()
@@ -102,13 +109,17 @@ class Builder(extend(Memory, MEMORY)):
         self.sites = {}  # by identity of some code and a place in it: (number, code, place)
         self.kept = np.empty(KEPT, self.dtype)  # the constants, in order of appearance
         self.held = 0  # numbers in `kept`
-        self.runs = []  # (start, stop): their slots
+        self.runs = []  # (start, stop, place in `kept`): their slots
         self.size = size
         self.fill = fill
         self.values = None
-        self.placed = self.moved = 0  # runs that are in `values`, and how many numbers those are
+        self.placed = 0  # runs that are in `values`
         self.machine = Machine(self.dtype)
         self.entries = table(self.dtype)
+        self.calls = Calls([], [])
+        self.outer, self.inner = outer, None
+        self.once = False  # whether the program will run at this point only
+        self.codes = {}  # by identity of a rule: its place in `calls.rules`
         self.done = (0, self.next)  # instruction and slot up to which `values` is evaluated
 
     # ---- appending
@@ -126,6 +137,15 @@ class Builder(extend(Memory, MEMORY)):
             self.unlinked = 1
         return slot
 
+    def call(self, rule, fields, references) -> int:
+        """Append a CALL with a record of these fields, of which the number of the rule is filled in here."""
+        rules, n = self.calls.rules, self.n
+        fields[CODE] = self.codes.setdefault(id(rule), len(rules))
+        rules += [rule] * (fields[CODE] == len(rules))
+        slot = self.emit(CALL, self.side(fields, references), size=rule.outputs)
+        self.calls.sites.append(Site(n, slot, len(self.calls.sites), False))
+        return slot
+
     def extend(self, ops, a, b, slots: int):
         """Append instructions of another program, up to the slot behind their results."""
         stop = self.n + ops.size
@@ -139,6 +159,8 @@ class Builder(extend(Memory, MEMORY)):
         """Make room for more instructions; the end of a recording and of the numbers for slots are noticed here."""
         if self.columns is None:
             raise LeakError(ENDED)
+        if self.inner is not None:
+            raise LeakError("a recording went on while a part of it was being recorded apart")
         if slots > MOST_SLOTS:
             raise MemoryError("a tape holds at most 2**31 slots")
         self.columns.double()
@@ -190,8 +212,16 @@ class Builder(extend(Memory, MEMORY)):
             grown[: self.held] = self.kept[: self.held]
             self.kept = grown
         self.kept[self.held : stop] = x
-        self.runs.append((slot, slot + size))
+        self.runs.append((slot, slot + size, self.held))
         self.held = stop
+
+    def number(self, slot: int) -> float | None:
+        """The number in a slot of a constant, None where there is none."""
+        if slot == 0:
+            return 0.0
+        k = bisect.bisect_right(self.runs, slot, key=START) - 1
+        start, stop, at = self.runs[k] if k >= 0 else (0, 0, 0)
+        return float(self.kept[at + slot - start]) if start <= slot < stop else None
 
     # ---- values
 
@@ -204,24 +234,33 @@ class Builder(extend(Memory, MEMORY)):
         if first < last or self.values is None:
             if self.values is None or slots > self.values.size:
                 self.reserve(slots)
-            for start, stop in self.runs[self.placed :]:
-                at, self.moved = self.moved, self.moved + stop - start
-                self.values[start:stop] = self.kept[at : self.moved]
+            for start, stop, at in self.runs[self.placed :]:
+                self.values[start:stop] = self.kept[at : at + stop - start]
             self.placed = len(self.runs)
             if self.unlinked:
                 link(needs((*(column[first:last] for column in self.columns.arrays), self.aux)), FORWARD, self.dtype)
                 self.unlinked = 0
-            self.machine.forward((*self.columns.arrays, self.aux), self.values, first, last, slot, self.entries)
+            columns = (*self.columns.arrays, self.aux)
+            self.machine.forward(columns, self.values, first, last, slot, self.entries, self.calls)
             self.done = last, slots
         return self.values
 
     def reserve(self, slots: int):
         """Make room for the values of some slots."""
-        if self.values is None:
+        if self.values is None and self.outer is not None:
+            self.values = self.outer.evaluate()  # the same array, so that slots of both are in it
+        elif self.values is None:
             self.values = np.zeros(2 * slots, self.dtype)
             self.fill(self.values[1 : 1 + self.size])
-        else:
+        if slots > self.values.size:
             self.values.resize(2 * slots, refcheck=False)
+
+    def settle(self, slot: int, numbers):
+        """Take the values of the last instruction, whose results begin at `slot`, from who has computed them."""
+        if self.next > self.values.size:
+            self.reserve(self.next)
+        self.values[slot : self.next] = numbers
+        self.done = self.n, self.next
 
     def guard(self, slot: int, outcome: bool):
         """Make the tape hold only where the truth value in `slot` is `outcome`."""
@@ -235,6 +274,18 @@ class Builder(extend(Memory, MEMORY)):
         self.emit(GUARD, slot, int(outcome), size=0)
 
     # ---- the end of a recording
+
+    def suspend(self) -> "Builder":
+        """Begin to record a stretch apart; every operation is recorded there until `resume`."""
+        self.inner = Builder(self.dtype, self.next - 1, None, self)
+        self.capacity = 0
+        return self.inner
+
+    def resume(self):
+        """Go on behind a stretch that was recorded apart."""
+        self.inner.close()
+        self.inner = None
+        self.open()
 
     def close(self):
         """Whatever still holds a traced value gets an error from now on."""

@@ -15,15 +15,16 @@ def freeze(builder, outputs: np.ndarray, differentiated) -> Program:
     outputs = outputs.astype(np.uint32)
     constants = builder.kept[: builder.held]
     if builder.runs:
-        runs = np.array(builder.runs, np.int64)
+        runs = np.array(builder.runs, np.int64)[:, :2].copy()
         references = np.array(builder.references, np.int64).reshape(-1, 2)
         kept = renumber(ops, a, b, aux, references, outputs, guards, runs, first, slots)
         for column in (ops, a, b):
             column.resize(kept, refcheck=False)
     builder.close()
     sites = builder.known_sites + tuple(site(code, place) for _, code, place in builder.sites.values())
+    rules = tuple(builder.calls.rules)
     return Program(
-        *(builder.dtype, ops, a, b, aux, constants, builder.size, slots, outputs, guards, sites, differentiated)
+        *(builder.dtype, ops, a, b, aux, constants, builder.size, slots, outputs, guards, sites, differentiated, rules)
     )
 
 

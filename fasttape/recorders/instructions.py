@@ -8,7 +8,7 @@ from fasttape import ops
 from fasttape.errors import UnsupportedError
 from fasttape.layout import ELEMENTWISE, FIRST, GEMM, REDUCE, REGULAR, SHAPE, STRIDES
 from fasttape.recorders.array import TracedArray
-from fasttape.recorders.scalar import TracedScalar, append, traced
+from fasttape.recorders.scalar import TracedScalar, append, here, traced
 
 ITEM = np.dtype(np.uint32).itemsize  # of a geometry
 ADD, POSITIVE, SELECT = (ops.CODE[name] for name in ("add", "positive", "select"))
@@ -92,6 +92,7 @@ def record(builder, structural, opcode, shape, described, size, parameter=0):
 
 def elementwise(builder, opcode, operands, parameter=0):
     """Record a row over broadcast operands: a scalar instruction where the result is a scalar, else one for all."""
+    builder = here(builder)
     shapes = {x.geometry.shape for x in operands}
     shape = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
     boolean = ops.PREDICATE in ops.OPS[opcode].traits
@@ -145,14 +146,15 @@ def reduce(x: TracedArray, opcode, axes, start: TracedArray, *, keepdims=False):
     if columns:
         lead = x.geometry.transpose(list(axes) + kept)
     space, described = collapsed(lead.shape, [describe(x.root, lead, lead.shape)])
-    first = record(x.builder, REDUCE, opcode, space, described, size, int(columns))
-    return TracedArray.run(x.builder, first, shape) if shape else traced(x.builder, first)
+    builder = here(x.builder)
+    first = record(builder, REDUCE, opcode, space, described, size, int(columns))
+    return TracedArray.run(builder, first, shape) if shape else traced(builder, first)
 
 
 def copied(x: TracedArray) -> TracedArray:
     """The same values in a run of slots of their own, in C order."""
     result = elementwise(x.builder, POSITIVE, [x])
-    return result if isinstance(result, TracedArray) else TracedArray.run(x.builder, result.slot, ())
+    return result if isinstance(result, TracedArray) else TracedArray.run(result.builder, result.slot, ())
 
 
 def blas_ready(x: TracedArray) -> TracedArray:
@@ -180,15 +182,15 @@ def gemm(x: TracedArray, y: TracedArray) -> TracedArray:
     x, y = blas_ready(x), blas_ready(y)
     batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
     (m, k), n = x.shape[-2:], y.shape[-1]
-    shape = (*batch, m, n, k)
+    shape, builder = (*batch, m, n, k), here(x.builder)
     size = math.prod((*batch, m, n))
     if size * k == 0:
-        return TracedArray.run(x.builder, x.builder.constants(np.zeros(size)), (*batch, m, n))
+        return TracedArray.run(builder, builder.constants(np.zeros(size)), (*batch, m, n))
     seen = []
     for operand, order in ((x, (0, None, 1)), (y, (None, 1, 0))):
         two = matrix_strides(operand)
         inner = [0 if d is None else two[d] for d in order]
         outer = strides_in(operand.geometry, (*batch, m, k))[:-2]
         seen.append((operand.root.first + operand.geometry.item(0), outer + inner, None))
-    first = record(x.builder, GEMM, 0, shape, seen, size)
-    return TracedArray.run(x.builder, first, (*batch, m, n))
+    first = record(builder, GEMM, 0, shape, seen, size)
+    return TracedArray.run(builder, first, (*batch, m, n))

@@ -17,7 +17,7 @@ from fasttape.recorders.numpy_products import PRODUCTS
 from fasttape.recorders.numpy_reductions import REDUCTIONS
 from fasttape.recorders.numpy_shapes import SHAPES
 from fasttape.recorders.numpy_various import VARIOUS
-from fasttape.recorders.scalar import MAX_EXPONENT, POWI, SQUARE, TracedScalar, is_number, slot_of
+from fasttape.recorders.scalar import MAX_EXPONENT, POWI, SQUARE, TracedScalar, here, is_number, slot_of
 
 FUNCTIONS = SHAPES | REDUCTIONS | PRODUCTS | ORDERS | VARIOUS
 POW = ops.CODE["pow"]
@@ -59,7 +59,8 @@ def array_ufunc(self, ufunc, method, *inputs, **kwargs):
     if method == "__call__" and not kwargs:
         opcode = opcode_of(ufunc)
         if opcode is not None and opcode != POW and all(isinstance(x, SINGLE) for x in inputs):
-            return scalar(self.builder, opcode, [slot_of(self.builder, x) for x in inputs])
+            builder = here(self.builder)
+            return scalar(builder, opcode, [slot_of(builder, x) for x in inputs])
     return call_ufunc(ufunc, method, inputs, kwargs)
 
 

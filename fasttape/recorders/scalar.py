@@ -46,7 +46,7 @@ class TracedScalar:
         return format(self.primal, spec)
 
     def __bool__(self):
-        builder, slot = self.builder, self.slot
+        builder, slot = here(self.builder), self.slot
         outcome = builder.evaluate().item(slot) != 0.0
         builder.guard(slot, outcome)
         return outcome
@@ -103,8 +103,8 @@ def power(x, n):
     if not (abs(n) < MAX_EXPONENT and n == int(n)):
         return POW(x, n)
     if n == 2:
-        return append(x.builder, SQUARE, x.slot)
-    return append(x.builder, POWI, x.slot, int(n) & 0xFFFFFFFF)
+        return append(here(x.builder), SQUARE, x.slot)
+    return append(here(x.builder), POWI, x.slot, int(n) & 0xFFFFFFFF)
 
 
 def traced(builder, slot) -> TracedScalar:
@@ -114,6 +114,13 @@ def traced(builder, slot) -> TracedScalar:
     return x
 
 
+def here(builder):
+    """The recording that takes part for one: itself, or the innermost stretch that is recorded apart from it."""
+    while builder.inner is not None:
+        builder = builder.inner
+    return builder
+
+
 def append(builder, opcode, a, b=0) -> TracedScalar:
     """Record a row on slots."""
     return traced(builder, builder.emit(opcode, a, b))
@@ -121,9 +128,9 @@ def append(builder, opcode, a, b=0) -> TracedScalar:
 
 def whole(x, rounding) -> int:
     """A Python int from a traced value; the tape holds only where it comes out the same."""
-    rounded = append(x.builder, rounding, x.slot)
+    builder = here(x.builder)
+    rounded = append(builder, rounding, x.slot)
     number = int(rounded.primal)
-    builder = x.builder
     same = append(builder, EQUAL, rounded.slot, builder.constant(float(number)))
     builder.evaluate()
     builder.guard(same.slot, outcome=True)
@@ -142,7 +149,7 @@ def slot_of(builder, y):
     if type(y) is float or type(y) is int:
         return builder.constant(y)
     if isinstance(y, TracedScalar):
-        if y.builder is builder:
+        if here(y.builder) is builder:
             return y.slot
         raise mixed(builder, y.builder)
     if is_number(y):
@@ -158,7 +165,7 @@ def unary(opcode):
     """The operator method that records a row of one operand."""
 
     def method(x):
-        return append(x.builder, opcode, x.slot)
+        return append(here(x.builder), opcode, x.slot)
 
     return method
 
@@ -167,8 +174,9 @@ def binary(opcode):
     """The operator method that records a row of two operands."""
 
     def method(x, y):
-        b = slot_of(x.builder, y)
-        return NotImplemented if b is None else append(x.builder, opcode, x.slot, b)
+        builder = here(x.builder)
+        b = slot_of(builder, y)
+        return NotImplemented if b is None else append(builder, opcode, x.slot, b)
 
     return method
 
@@ -177,8 +185,9 @@ def reflected(opcode):
     """The method for a plain number on the left."""
 
     def method(y, x):
-        a = slot_of(y.builder, x)
-        return NotImplemented if a is None else append(y.builder, opcode, a, y.slot)
+        builder = here(y.builder)
+        a = slot_of(builder, x)
+        return NotImplemented if a is None else append(builder, opcode, a, y.slot)
 
     return method
 

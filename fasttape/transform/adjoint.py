@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from fasttape import ops
-from fasttape.layout import CONST, ELEMENTWISE, FIRST_STRUCTURAL, GUARD, REDUCE, SIZE
+from fasttape.layout import CALL, CONST, ELEMENTWISE, FIRST_STRUCTURAL, GEMM, GUARD, REDUCE, SIZE
 from fasttape.recorders.array import TracedArray, as_traced
 from fasttape.recorders.builder import Builder
-from fasttape.recorders.scalar import traced
-from fasttape.transform.operands import Record, gathered, scalar_operands, slots_of
+from fasttape.recorders.calls import call
+from fasttape.recorders.scalar import slot_of, traced
+from fasttape.transform.operands import Record, call_operands, gathered, negated, scalar_operands, slots_of
 from fasttape.transform.rules import partials_of, times
 
 ADD, MUL = ops.CODE["add"], ops.CODE["mul"]
@@ -78,7 +79,8 @@ def activity(builder, instructions, inputs):
             active[slot] = any(active[s] for s in operands)
         elif opcode not in (CONST, GUARD):
             record = Record(builder, a)
-            active[slot : slot + size] = any(active[record.operand(k).slots].any() for k in range(record.count))
+            operands = call_operands(record) if opcode == CALL else map(record.operand, range(record.count))
+            active[slot : slot + size] = any(active[x.slots].any() for x in operands)
     return active
 
 
@@ -87,30 +89,41 @@ class Backward:
 
     def __init__(self, builder, active, adjoints):
         self.builder, self.active, self.adjoints = builder, active, adjoints
-        self.one = builder.pool.get(1.0)  # the slot of the number, which the seed of a scalar output is
 
-    def add(self, slots, contribution):
-        """Add a contribution to the adjoints of some slots, no slot twice."""
+    def add(self, slots, contribution, negative=False):
+        """Add a contribution, or its negative, to the adjoints of some slots, no slot twice."""
         held = self.adjoints[slots]
         if np.any(held):
-            contribution = gathered(self.builder, held) + contribution
+            before = gathered(self.builder, held)
+            contribution = before - contribution if negative else before + contribution
+        elif negative:
+            contribution = -contribution
         self.adjoints[slots] = slots_of(contribution)
+
+    def contribution(self, w, d, here):
+        """(what an adjoint contributes by a partial, or None; whether its negative is meant).
+
+        `here` are the instruction and the slot from which on the partial was recorded.
+        """
+        if isinstance(d, float | int):
+            return (times(w, -d), True) if d < 0.0 else (times(w, d), False)
+        opposite = negated(self.builder, *here, d)
+        return (times(w, d), False) if opposite is None else (times(w, opposite), True)
 
     def scalar(self, opcode, a, b, slot):
         operands, parameter = scalar_operands(self.builder.aux, opcode, a, b)
         x = [traced(self.builder, s) for s in operands]
-        w = 1.0 if self.adjoints[slot] == self.one else traced(self.builder, int(self.adjoints[slot]))
+        w, here = traced(self.builder, int(self.adjoints[slot])), (self.builder.n, self.builder.next)
         partials = partials_of(opcode)(*x, *parameter, traced(self.builder, slot))
         for s, d in zip(operands, partials, strict=False):
-            contribution = times(w, d) if self.active[s] else None
-            if isinstance(contribution, float | int):
-                contribution = traced(self.builder, self.builder.constant(float(contribution)))
-            if contribution is not None:
-                self.add(s, contribution)
+            if self.active[s]:
+                made, negative = self.contribution(w, d, here)
+                if made is not None:
+                    self.add(s, traced(self.builder, slot_of(self.builder, made)), negative)
 
     def array(self, opcode, place, slot):
         record = Record(self.builder, place)
-        {ELEMENTWISE: self.elementwise, REDUCE: self.reduction}.get(opcode, self.product)(record, slot)
+        KINDS[opcode](self, record, slot)
 
     def of_results(self, record, slot, shape):
         """The adjoints of an instruction's results in some shape, and the results themselves."""
@@ -119,11 +132,12 @@ class Backward:
 
     def elementwise(self, record, slot):
         w, r = self.of_results(record, slot, record.shape)
+        here = self.builder.n, self.builder.next
         operands = [record.operand(k) for k in range(record.count)]
         parameter = (record.parameter,) if ops.INTEGER in ops.OPS[record.row].traits else ()
         for x, d in zip(operands, partials_of(record.row)(*operands, *parameter, r), strict=False):
             if self.active[x.slots].any():
-                self.spread(x, times(w, d))
+                self.spread(x, *self.contribution(w, d, here))
 
     def reduction(self, record, slot):
         leading = bool(record.parameter)
@@ -142,8 +156,17 @@ class Backward:
         if self.active[y.slots].any():
             self.spread(y, np.swapaxes(x, -1, -2) @ w)
 
-    def spread(self, x, contribution):
-        """Add a contribution, of the shape of x, to the adjoints of the slots of x."""
+    def call(self, record, slot):
+        rule, operands = self.builder.calls.rules[record.row], call_operands(record)
+        w, y = self.of_results(record, slot, (record.size,))
+        contribution, at = call(self.builder, rule.pullback(), [*operands, y, w]), 0
+        for x in operands:
+            if self.active[x.slots].any():
+                self.spread(x, contribution[at : at + x.size])
+            at += x.size
+
+    def spread(self, x, contribution, negative=False):
+        """Add a contribution, of the shape of x, or its negative, to the adjoints of the slots of x."""
         if contribution is None:
             return
         strides = x.geometry.strides
@@ -153,18 +176,21 @@ class Backward:
             contribution = as_traced(self.builder, np.sum(contribution, axis=repeated))
         slots = x.slots[tuple(0 if d in repeated else slice(None) for d in range(x.ndim))]
         if x.root.table is None or np.unique(slots).size == slots.size:
-            self.add(slots, contribution)
+            self.add(slots, contribution, negative)
         else:
-            self.add_repeated(slots.reshape(-1), contribution.reshape(-1))
+            self.add_repeated(slots.reshape(-1), contribution.reshape(-1), negative)
 
-    def add_repeated(self, slots, contribution):
+    def add_repeated(self, slots, contribution, negative):
         """As `add`, where slots stand several times: those that do so equally often are summed by one instruction."""
         order = np.argsort(slots, kind="stable")
         distinct, starts, counts = np.unique(slots[order], return_index=True, return_counts=True)
         for count in np.unique(counts).tolist():
             chosen = counts == count
             places = order[starts[chosen][:, None] + np.arange(count)]
-            self.add(distinct[chosen], np.sum(contribution[places], axis=1))
+            self.add(distinct[chosen], np.sum(contribution[places], axis=1), negative)
+
+
+KINDS = {ELEMENTWISE: Backward.elementwise, REDUCE: Backward.reduction, GEMM: Backward.product, CALL: Backward.call}
 
 
 def weights(row, x, r, axis):

@@ -15,7 +15,7 @@ from fasttape.errors import ArgumentError, OutputError
 from fasttape.recorders.array import TracedArray, as_traced
 from fasttape.recorders.instructions import copied
 from fasttape.recorders.lift import run_lifted
-from fasttape.recorders.scalar import POSITIVE, TracedScalar, append, slot_of
+from fasttape.recorders.scalar import POSITIVE, TracedScalar, append, here, slot_of
 from fasttape.recording import OPEN, auxiliary, name_of
 from fasttape.transform.adjoint import Stretch, adjoint
 from fasttape.transform.operands import gathered, slots_of
@@ -30,12 +30,12 @@ def enclosing(tree):
         return None
     leaves, _ = trees.flatten(tree)
     found = next((x.builder for x in leaves if isinstance(x, TRACED)), None)
-    return next((x for x in OPEN.recordings if x is found), None)
+    return None if found is None else next((x for x in OPEN.recordings if x is here(found)), None)
 
 
 def outer_of(error):
     """The recording in progress, around the one that ended with a `LeakError`, whose value was met there; or None."""
-    return next((x for x in OPEN.recordings if any(x is builder for builder in error.recordings)), None)
+    return next((x for x in OPEN.recordings if any(x is here(met) for met in error.recordings)), None)
 
 
 class Part(NamedTuple):
@@ -143,7 +143,8 @@ class Inner:
     def jacobian(self, mode):
         """The Jacobian as a tree of trees; one transform for each input or for each output, whichever are fewer."""
         matrix = np.zeros((self.outputs.size, self.inputs.size), np.uint32)
-        if mode == "fwd" or (mode is None and self.inputs.size <= self.outputs.size):
+        one_way = any(rule.one_way for rule in self.builder.calls.rules)
+        if mode == "fwd" or (mode is None and self.inputs.size <= self.outputs.size and not one_way):
             for column in range(self.inputs.size):
                 chosen = self.inputs[column : column + 1]
                 matrix[:, column] = tangent(self.stretch, chosen, self.one(), self.outputs, self.count)

@@ -1,12 +1,28 @@
 """The operands of recorded instructions as traced values again, with their geometry."""
 
+import bisect
+
 import numpy as np
 
 from fasttape import ops
-from fasttape.layout import CODE, FIRST, LIST, NDIM, OPERANDS, PARAM, REGULAR, SHAPE, SIZE, STRIDES
+from fasttape.layout import (
+    CODE,
+    ELEMENTWISE,
+    FIRST,
+    FIRST_STRUCTURAL,
+    LIST,
+    NDIM,
+    OPERANDS,
+    PARAM,
+    REGULAR,
+    SHAPE,
+    SIZE,
+    STRIDES,
+)
 from fasttape.recorders.array import Root, TracedArray
-from fasttape.recorders.scalar import traced
+from fasttape.recorders.scalar import TracedScalar, traced
 
+NEG = ops.CODE["neg"]
 ITEM = np.dtype(np.uint32).itemsize
 
 
@@ -46,6 +62,11 @@ class Record:
         return TracedArray(root, spread(root.numbers[first:], shape, strides))
 
 
+def call_operands(record: Record) -> list[TracedArray]:
+    """The operands of a CALL, each along its own dimension."""
+    return [record.operand(k, (k,)) for k in range(record.count)]
+
+
 def strided(builder, first, shape, strides) -> TracedArray:
     """The array whose element i is slot `first + i . strides`."""
     reach = [(n - 1) * s for n, s in zip(shape, strides, strict=True)]
@@ -63,9 +84,44 @@ def gathered(builder, slots):
     if np.ndim(slots) == 0:
         return traced(builder, int(slots))
     flat = slots.reshape(-1)
-    if flat.size and int(flat[-1]) - int(flat[0]) == flat.size - 1 and (np.diff(flat.astype(np.int64)) == 1).all():
+    if flat.size > 1 and (flat == flat[0]).all():
+        return np.broadcast_to(TracedArray.run(builder, int(flat[0]), (1,)), slots.shape)
+    if flat.size and is_run(builder, flat):
         return TracedArray.run(builder, int(flat[0]), slots.shape)
     return TracedArray.listed(builder, slots)
+
+
+def is_run(builder, flat) -> bool:
+    """Whether some slots are consecutive, and still will be when constants have moved in front of the results."""
+    first, last = int(flat[0]), int(flat[-1])
+    if last - first != flat.size - 1 or not (np.diff(flat.astype(np.int64)) == 1).all():
+        return False
+    following = bisect.bisect_right(builder.runs, first, key=lambda run: run[0])  # run of constants
+    before = builder.runs[following - 1][1] if following else 0
+    after = builder.runs[following][0] if following < len(builder.runs) else last + 1
+    return (before <= first or before > last) and after > last
+
+
+def number(x):
+    """The number that a traced value is known to be at every point, or None; plain numbers are themselves."""
+    if isinstance(x, TracedArray):
+        return x.builder.number(int(x.slots.flat[0])) if x.size and not any(x.geometry.strides) else None
+    return x.builder.number(x.slot) if isinstance(x, TracedScalar) else float(x)
+
+
+def negated(builder, first, slot, x):
+    """What the traced value x is the negative of, if that was recorded from instruction `first` on; or None."""
+    at = x.slot if isinstance(x, TracedScalar) else x.root.first
+    columns = [column[first : builder.n].tolist() for column in builder.columns.arrays[:2]]
+    for opcode, a in zip(*columns, strict=True):
+        size = int(builder.aux[a + SIZE]) if opcode >= FIRST_STRUCTURAL else 1
+        if slot == at:
+            if opcode == NEG:
+                return traced(builder, a)
+            if opcode == ELEMENTWISE and builder.aux[a + CODE] == NEG and x.size == size:
+                return Record(builder, a).operand(0).reshape(x.shape)
+        slot += size
+    return None
 
 
 def slots_of(x):

@@ -1,195 +1,154 @@
-"""Optimization: common subexpressions are computed once, identities that are exact drop out, dead code goes.
+"""Optimization: programs to shorter programs that compute the same bits.
 
-`share` lets every operand read the first of equal results; nothing is removed. `prune` keeps what outputs and guards
-need and numbers the slots anew. Both are linear in the length of a program, keep the order of instructions, and change
-no value by a bit: operands trade places only where the row says that the result is the same.
-
-Value numbering: Cocke and Schwartz (1970), "Programming languages and their compilers".
+`prune` keeps what outputs and guards need; `fold` makes constants of what depends on constants only; `share` computes
+equal subexpressions once and applies the identities of `transform.identities`. Each is linear in the length of a
+program, keeps the order of instructions, and finds nothing more to do in what it returns. Guards stay, but one that
+another has checked already goes.
 """
+
+import functools
+from typing import NamedTuple
 
 import numpy as np
 
 from fasttape import ops
-from fasttape.decode import Instruction, instructions
-from fasttape.layout import (
-    A_IS_SLOT,
-    ADJOINT,
-    B_IS_SLOT,
-    FIRST,
-    FIRST_STRUCTURAL,
-    GUARD,
-    LENGTH,
-    LIST,
-    NDIM,
-    REGULAR,
-    SHAPE,
-    STRIDES,
-    TERNARY,
-)
+from fasttape.decode import count_operations, result_starts
+from fasttape.execute import pruning
+from fasttape.execute.interpreter import Workspace
+from fasttape.execute.numbering import number
+from fasttape.execute.plan import Plan
+from fasttape.layout import CALL, FIRST_STRUCTURAL, GUARD
 from fasttape.program import Program
+from fasttape.transform import identities
 
-COPIES = {ops.CODE["positive"]}
-# Rows that return an operand unchanged where the other is a constant: (row, place of the constant): the constant
-NEUTRAL = {(ops.CODE["mul"], 0): 1.0, (ops.CODE["mul"], 1): 1.0, (ops.CODE["div"], 1): 1.0, (ops.CODE["sub"], 1): 0.0}
-
-
-def optimize(program: Program) -> Program:
-    """The program with shared subexpressions and without what nothing needs."""
-    return prune(share(program))
+COMMUTES = np.zeros(256, bool)
+COMMUTES[[code for code, op in enumerate(ops.OPS) if ops.COMMUTATIVE in op.traits]] = True
 
 
-def share(program: Program) -> Program:
-    """Let operands read the first of equal results."""
-    same = np.arange(program.slots, dtype=np.uint32)
-    a, b, aux = program.a.copy(), program.b.copy(), program.aux.copy()
-    first_constant, known = 1 + program.inputs, {}
-    constants = {}
-    for k, bits in enumerate(program.constants.view(f"u{program.constants.itemsize}").tolist()):
-        same[first_constant + k] = constants.setdefault(bits, first_constant + k)
-    for x in instructions(program):
-        i = x.index
-        if x.opcode >= FIRST_STRUCTURAL and x.opcode != GUARD:
-            share_record(aux, x, same)
-            key = x.opcode, aux[x.record : x.record + aux[x.record + LENGTH]].tobytes()
-        else:
-            slots = [int(same[s[0]]) for s in x.operands]
-            write_scalar(a, b, aux, i, slots)
-            if x.opcode == GUARD:
-                continue
-            copied = unchanged(program, x, slots)
-            if copied is not None:
-                same[x.slot] = copied
-                continue
-            ordered = sorted(slots) if ops.COMMUTATIVE in ops.OPS[x.opcode].traits else slots
-            key = x.opcode, *ordered, x.parameter
-        found = known.setdefault(key, x.slot)
-        if found != x.slot:
-            same[x.slot : x.slot + x.size] = same[found : found + x.size]
-    return program._replace(a=a, b=b, aux=aux, outputs=same[program.outputs])
+class Pass(NamedTuple):
+    """What one pass did."""
+
+    name: str
+    instructions: int  # left by it
+    operations: int
 
 
-def write_scalar(a, b, aux, i, slots):
-    """Give a scalar instruction other operands."""
-    a[i] = slots[0]
-    if len(slots) == 2:
-        b[i] = slots[1]
-    elif len(slots) == 3:
-        aux[int(b[i]) : int(b[i]) + 2] = slots[1:]
+class Report(NamedTuple):
+    """What `Tape.optimize` did, pass by pass; the first entry is the tape as it was. `str()` is a table."""
+
+    passes: tuple[Pass, ...]
+
+    def __str__(self) -> str:
+        rows = [("", "instructions", "operations"), *((p.name, f"{p[1]:,}", f"{p[2]:,}") for p in self.passes)]
+        widths = [max(len(row[k]) for row in rows) for k in range(3)]
+        return "\n".join(f"{a:{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows)
 
 
-def unchanged(program, x: Instruction, slots):
-    """The slot that a scalar instruction only copies, or None."""
-    if x.opcode in COPIES:
-        return slots[0]
-    first = 1 + program.inputs
-    for place, slot in enumerate(slots):
-        neutral = NEUTRAL.get((x.opcode, place))
-        if neutral is None:
-            continue
-        value = program.constants[slot - first] if first <= slot < program.first_result else 0.0 if slot == 0 else None
-        if value is not None and value == neutral and not np.signbit(value):
-            return slots[1 - place]
-    return None
-
-
-def operands(aux, record, count):
-    """(place in aux, its strides) of each operand of an array instruction."""
-    ndim = int(aux[record + NDIM])
-    for k in range(count):
-        yield record + SHAPE + ndim + k * (STRIDES + ndim)
-
-
-def share_record(aux, x: Instruction, same):
-    """Let the operands of an array instruction read the first of equal results, where these are as regular."""
-    for q, slots in zip(operands(aux, x.record, len(x.operands)), x.operands, strict=True):
-        if not slots.size:
-            continue
-        shared = same[slots]
-        if aux[q + LIST] != REGULAR:
-            start = x.record + int(aux[q + LIST])
-            low, high = reach(aux, x.record, q)
-            aux[start + low : start + high + 1] = same[aux[start + low : start + high + 1]]
-        elif (shared.astype(np.int64) - slots == int(shared[0]) - int(slots[0])).all():
-            aux[q + FIRST] = aux[q + ADJOINT] = int(aux[q + FIRST]) + int(shared[0]) - int(slots[0])
-
-
-def reach(aux, record, q):
-    """The lowest and the highest place that an operand reads, in its list or among the slots."""
-    ndim, first = int(aux[record + NDIM]), int(aux[q + FIRST])
-    extents, strides = aux[record + SHAPE : record + SHAPE + ndim], aux[q + STRIDES : q + STRIDES + ndim]
-    spans = (extents - 1) * strides
-    return first + int(np.minimum(spans, 0).sum()), first + int(np.maximum(spans, 0).sum())
+def optimize(program: Program, *, inexact: bool = False) -> tuple[Program, Report]:
+    """The program after all passes, and what they did."""
+    done = [("as recorded", program), ("dead code", program := prune(program))]
+    while True:
+        done.append(("constants folded", folded := fold(program)))
+        if folded is program and len(done) > 3:
+            break
+        done.append(("shared and simplified", program := share(folded, inexact=inexact)))
+    return program, Report(tuple(Pass(name, p.ops.size, count_operations(p)) for name, p in done))
 
 
 def prune(program: Program) -> Program:
-    """Keep the instructions and constants that outputs and guards need."""
-    listed = list(instructions(program))
-    live = np.zeros(program.slots, bool)
+    """Keep the instructions, constants and sites that outputs and guards need."""
+    return without(program, np.zeros(program.ops.size, bool))
+
+
+def without(program: Program, dropped) -> Program:
+    """Keep what outputs, guards and impure calls need, except those of both that are `dropped`."""
+    live, keep = np.zeros(program.slots, bool), ~dropped
     live[: 1 + program.inputs] = True
     live[program.outputs] = True
-    kept = []
-    for x in reversed(listed):
-        if x.opcode != GUARD and not live[x.slot : x.slot + x.size].any():
-            continue
-        live[x.slot : x.slot + x.size] = True
-        kept.append(x)
-        for k, slots in enumerate(x.operands):
-            if x.record >= 0 and slots.size and is_regular(program.aux, x, k):
-                live[slots.min() : slots.max() + 1] = True  # what lies between as well: its strides stay
-            else:
-                live[slots] = True
-    kept.reverse()
-    return rebuilt(program, kept, live)
+    spans = np.zeros(program.slots + 1, np.int64)
+    pruning.liveness.now(*program.columns, live, spans, keep, program.slots)
+    if live.all() and keep.all():
+        return program
+    front = slice(1 + program.inputs, program.first_result)
+    return rebuilt(program, keep, np.cumsum(live) - 1, program.constants[live[front]])
 
 
-def is_regular(aux, x: Instruction, k) -> bool:
-    """Whether an array instruction reads an operand by strides."""
-    q = list(operands(aux, x.record, len(x.operands)))[k]
-    return bool(aux[q + LIST] == REGULAR)
-
-
-def rebuilt(program: Program, kept, live) -> Program:
-    """The program of the instructions that are kept, with the slots that are live numbered anew."""
-    moved = np.cumsum(live) - 1
-    index = [x.index for x in kept]
-    ops, a, b = program.ops[index], program.a[index].astype(np.int64), program.b[index].astype(np.int64)
-    scalar_a, scalar_b = A_IS_SLOT[ops], B_IS_SLOT[ops]
-    a[scalar_a], b[scalar_b] = moved[a[scalar_a]], moved[b[scalar_b]]
-    records, at, guards = [np.empty(0, np.int64)], 0, []
-    sites = dict(program.guards.tolist())
-    for i, x in enumerate(kept):
-        if x.opcode == GUARD:
-            guards.append((i, sites[x.index]))
-            continue
-        if x.record >= 0:
-            record, a[i] = moved_record(program.aux, x, moved), at
-        elif TERNARY[x.opcode]:
-            record, b[i] = moved[program.aux[int(b[i]) : int(b[i]) + 2]], at
-        else:
-            continue
-        records.append(record)
-        at += record.size
-    first = 1 + program.inputs
-    return program._replace(
-        ops=ops,
-        a=a.astype(np.uint32),
-        b=b.astype(np.uint32),
-        aux=np.concatenate(records),
-        constants=program.constants[live[first : program.first_result]],
-        slots=int(live.sum()),
+def rebuilt(program: Program, keep, moved, constants) -> Program:
+    """The program of the instructions that are kept; `moved` has the new numbers of slots."""
+    n = np.count_nonzero(keep)
+    columns = tuple(np.empty(n, column.dtype) for column in program.columns[:3])
+    aux = np.empty(program.aux.size, np.int64)
+    used = pruning.compaction.now(*program.columns, keep, moved, *columns, aux)
+    guards = program.guards[keep[program.guards[:, 0]]]
+    numbers, places = np.unique(guards[:, 1], return_inverse=True)
+    guards = np.stack([np.cumsum(keep)[guards[:, 0]] - 1, places.reshape(-1)], axis=1).astype(np.int64)
+    made = program._replace(
+        **dict(zip(("ops", "a", "b"), columns, strict=True)),
+        aux=aux[:used].copy(),
+        constants=constants,
         outputs=moved[program.outputs].astype(np.uint32),
-        guards=np.array(guards, np.int64).reshape(-1, 2),
+        guards=guards,
+        sites=tuple(program.sites[k] for k in numbers.tolist()),
     )
+    return made._replace(slots=int(result_starts(made)[-1]))
 
 
-def moved_record(aux, x: Instruction, moved):
-    """The side record of an array instruction, whose operands have moved."""
-    record = aux[x.record : x.record + aux[x.record + LENGTH]].copy()
-    for q in operands(record, 0, len(x.operands)):
-        if record[q + LIST] == REGULAR:
-            record[q + FIRST] = record[q + ADJOINT] = moved[record[q + FIRST]]
-        else:
-            low, high = reach(record, 0, q)
-            start = int(record[q + LIST])
-            record[start + low : start + high + 1] = moved[record[start + low : start + high + 1]]
-    return record
+def fold(program: Program) -> Program:
+    """Make constants of the scalar results that depend on constants only, computed as a sweep computes them."""
+    first, slots = program.first_result, program.slots
+    fixed, pinned = np.zeros(slots, bool), np.zeros(slots, bool)
+    fixed[0] = fixed[1 + program.inputs : first] = True
+    if ((program.ops >= FIRST_STRUCTURAL) & (program.ops != GUARD)).any():
+        pruning.strided.now(program.ops, program.a, program.aux, pinned, np.zeros(slots + 1, np.int64))
+    if not pruning.known.now(*program.columns, fixed, pinned, first):
+        return program
+    found = np.flatnonzero(fixed[first:]) + first
+    values = numbers(program, found)
+    moved = np.arange(slots)
+    moved[first:] = first + found.size + np.cumsum(~fixed[first:]) - 1
+    moved[found] = first + np.arange(found.size)
+    keep = np.ones(program.ops.size, bool)
+    starts = result_starts(program)[:-1]
+    scalar = program.ops < FIRST_STRUCTURAL
+    keep[scalar] = ~fixed[starts[scalar]]
+    return rebuilt(program, keep, moved, np.concatenate([program.constants, values]))
+
+
+def numbers(program: Program, slots) -> np.ndarray:
+    """The numbers in slots that depend on constants only."""
+    bare = program._replace(outputs=slots.astype(np.uint32))
+    part = without(bare, (program.ops == GUARD) | (program.ops == CALL))
+    workspace = Workspace(Plan(part), part)
+    workspace.inputs[:] = 0.0
+    workspace.forward()
+    return workspace.values[part.outputs]
+
+
+def share(program: Program, *, inexact: bool = False) -> Program:
+    """Compute equal results once, and replace instructions by what identities make of them."""
+    columns = tuple(column.copy() for column in program.columns)
+    front, stop = 1 + program.inputs, program.first_result
+    bits = program.constants.astype(np.float64).view(np.int64)
+    same = np.arange(program.slots, dtype=np.uint32)
+    _, firsts, kinds = np.unique(bits, return_index=True, return_inverse=True)
+    same[front:stop] = np.where(bits == 0, 0, front + firsts[kinds.reshape(-1)])
+    number(columns, same, bits, front, tables(inexact), COMMUTES)
+    ops, a, b, aux = columns
+    made = program._replace(ops=ops, a=a, b=b, aux=aux, outputs=same[program.outputs])
+    return without(made, repeated_guards(made))
+
+
+def repeated_guards(program: Program) -> np.ndarray:
+    """Which instructions are guards of what another has checked before."""
+    dropped = np.zeros(program.ops.size, bool)
+    guards = program.guards[:, 0]
+    dropped[guards] = True
+    checked = np.stack([program.a[guards], program.b[guards]], axis=1)
+    dropped[guards[np.unique(checked, axis=0, return_index=True)[1]]] = False
+    return dropped
+
+
+@functools.cache
+def tables(inexact: bool):
+    """The rules of the identities that may be applied, compiled."""
+    return identities.rules(identities.LOOSE + identities.EXACT if inexact else identities.EXACT)

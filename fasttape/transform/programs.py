@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from fasttape.execute.calls import Calls, sites
+from fasttape.execute.renumber import inputs_read, relabel
 from fasttape.layout import (
     CONST,
     FIRST,
@@ -20,6 +22,8 @@ from fasttape.program import Program
 from fasttape.recorders.builder import Builder
 from fasttape.recorders.freeze import freeze
 from fasttape.transform.adjoint import Stretch, adjoint
+from fasttape.transform.optimize import optimize, prune
+from fasttape.transform.tangent import tangent
 
 
 def thaw(program: Program) -> Builder:
@@ -36,6 +40,10 @@ def thaw(program: Program) -> Builder:
     builder.references += [(place, place + 2) for place in b[TERNARY[program.ops]].tolist()]
     for place in a[structural].tolist():
         builder.references += references(builder.aux, place)
+    columns = (program.ops, a, program.b, builder.aux)
+    found = [site._replace(instruction=builder.n + site.instruction) for site in sites(columns, program.first_result)]
+    builder.calls = Calls(found, list(program.rules))
+    builder.codes = {id(rule): code for code, rule in enumerate(program.rules)}
     builder.guards = [(builder.n + int(i), int(site)) for i, site in program.guards]
     builder.known_sites = program.sites
     builder.extend(program.ops, a, b, program.slots)
@@ -56,6 +64,90 @@ def references(aux, place):
             yield place + start, place + (following[0] if following else int(aux[place + LENGTH]))
 
 
+def references_of(program: Program) -> np.ndarray:
+    """The (start, stop) of the places in aux that hold slots."""
+    found = [(place, place + 2) for place in program.b[TERNARY[program.ops]].tolist()]
+    for i in structural(program):
+        found += references(program.aux, int(program.a[i]))
+    return np.array(found, np.int64).reshape(-1, 2)
+
+
+def structural(program: Program) -> list[int]:
+    """The instructions that have a side record."""
+    return np.flatnonzero((program.ops >= FIRST_STRUCTURAL) & (program.ops != GUARD)).tolist()
+
+
+def with_inputs(program: Program, spans, inputs: int) -> Program:
+    """The program with so many inputs, those of some spans in front of any others, and all of them differentiated."""
+    ops, a, b, aux = program.ops, program.a.copy(), program.b.copy(), program.aux.copy()
+    outputs = program.outputs.copy()
+    relabel((ops, a, b, aux), references_of(program), outputs, program.inputs, spans, inputs)
+    slots = program.slots - program.inputs + inputs
+    changed = {"a": a, "b": b, "aux": aux, "outputs": outputs, "inputs": inputs, "slots": slots}
+    return program._replace(**changed, differentiated=((1, 1 + inputs),))
+
+
+def widened(program: Program, more: int) -> Program:
+    """The program with more inputs behind those that it has."""
+    return with_inputs(program, np.array([(1, 1 + program.inputs)]), program.inputs + more)
+
+
+def narrowed(program: Program) -> tuple[Program, np.ndarray]:
+    """The program with those inputs only that it reads, and the (start, stop) of each piece of them in order."""
+    spans = spans_of_inputs(program)
+    return with_inputs(program, spans, int((spans[:, 1] - spans[:, 0]).sum())), spans
+
+
+def spans_of_inputs(program: Program) -> np.ndarray:
+    """The (start, stop) of inputs that are read; an operand that is a run reads one of these, or a part of one."""
+    found = np.empty((3 * program.ops.size + program.aux.size, 2), np.int64)
+    count = inputs_read.now(*program.columns, program.inputs, found)
+    merged: list[list[int]] = []
+    for start, stop in sorted(set(map(tuple, found[:count].tolist()))):
+        if merged and start < merged[-1][1]:
+            merged[-1][1] = max(stop, merged[-1][1])
+        else:
+            merged.append([start, stop])
+    return np.array(merged, np.int64).reshape(-1, 2)
+
+
+def pullback_program(program: Program) -> Program:
+    """From inputs x, y and w to the adjoints of the inputs x of a program whose outputs y have the adjoints w."""
+    n, m = program.inputs, program.outputs.size
+
+    def transform(stretch, wide):
+        seeds = np.arange(n + m + 1, n + 2 * m + 1, dtype=np.uint32)
+        return adjoint(stretch, np.arange(1, n + 1), wide.outputs, seeds, wide.ops.size)
+
+    return transformed(widened(program, 2 * m), transform)
+
+
+def pushforward_program(program: Program) -> Program:
+    """From inputs x, y and dx to the tangents of the outputs y of a program whose inputs x have the tangents dx."""
+    n, m = program.inputs, program.outputs.size
+
+    def transform(stretch, wide):
+        directions = np.arange(n + m + 1, 2 * n + m + 1, dtype=np.uint32)
+        return tangent(stretch, np.arange(1, n + 1), directions, wide.outputs, wide.ops.size)
+
+    return transformed(widened(program, m + n), transform)
+
+
+def transformed(wide: Program, transform) -> Program:
+    """The program that computes what a transform of a program appends to it, and nothing else."""
+    builder = thaw(wide)
+    try:
+        outputs = transform(whole(builder, wide), wide)
+        return prune(freeze(builder, outputs, wide.differentiated))
+    finally:
+        builder.close()
+
+
+def whole(builder, program: Program) -> Stretch:
+    """All instructions of a program in its builder."""
+    return Stretch(builder, 1 if program.constants.size else 0, program.first_result)
+
+
 def input_slots(program: Program) -> np.ndarray:
     """The slots of the differentiated inputs."""
     return np.concatenate([np.arange(start, stop) for start, stop in program.differentiated])
@@ -63,8 +155,9 @@ def input_slots(program: Program) -> np.ndarray:
 
 def gradient_program(program: Program) -> Program:
     """The program that computes the output of a program and, behind it, its gradient by the differentiated inputs."""
+    program, _ = optimize(program)  # an expression that stands twice would have two adjoints
     builder = thaw(program)
-    stretch = Stretch(builder, 1 if program.constants.size else 0, program.first_result)
+    stretch = whole(builder, program)
     seeds = np.full(program.outputs.size, builder.constant(1.0), np.uint32)  # none for an output that is a constant
     try:
         gradient = adjoint(stretch, input_slots(program), program.outputs, seeds, program.ops.size)

@@ -6,11 +6,13 @@ helper of the same name as a row, such as `select` or `digamma`, is replaced by 
 
 import builtins
 import functools
+import math
 from types import FunctionType
 
 from fasttape import ops
 from fasttape.recorders.array import as_traced, builder_of
 from fasttape.recorders.instructions import elementwise
+from fasttape.transform.operands import number
 
 
 @functools.cache
@@ -23,7 +25,9 @@ def recording(rule):
     """A copy of a rule whose helpers record the rows that they are named for."""
     names = {name: rule.__globals__[name] for name in rule.__code__.co_names if name in rule.__globals__}
     for name, value in names.items():
-        if isinstance(value, FunctionType):
+        if name == "times":
+            names[name] = product
+        elif isinstance(value, FunctionType):
             names[name] = helper(name, value) if name in ops.CODE else recording(value)
     names["__builtins__"] = builtins
     return FunctionType(rule.__code__, names, rule.__name__, rule.__defaults__, rule.__closure__)
@@ -49,9 +53,20 @@ def apply(name, operands, parameter=0):
     return elementwise(builder, ops.CODE[name], [as_traced(builder, x) for x in operands], parameter)
 
 
+def product(w, d):
+    """`times` as rules call it."""
+    made = times(w, d)
+    return 0.0 if made is None else made
+
+
 def times(w, d):
     """The contribution of an adjoint `w` by a partial `d`, exactly 0 where either is, with no instruction to spare."""
     for x, y in ((w, d), (d, w)):
-        if isinstance(x, float | int) and x in (0.0, 1.0, -1.0):
-            return None if x == 0.0 else y if x == 1.0 else -y
-    return w * float(d) if isinstance(d, float | int) else apply("times", (w, d))
+        c = number(x)
+        if c in (0.0, 1.0, -1.0):
+            return None if c == 0.0 else y if c == 1.0 else -y
+        if c is not None and math.isfinite(c):
+            return y * c
+    if number(w) is not None and number(d) is not None:
+        return ops.times(number(w), number(d))
+    return apply("times", (w, d))

@@ -6,11 +6,12 @@
 import numpy as np
 
 from fasttape import ops
-from fasttape.layout import CONST, ELEMENTWISE, FIRST_STRUCTURAL, GUARD, REDUCE
-from fasttape.recorders.array import TracedArray
-from fasttape.recorders.scalar import traced
+from fasttape.layout import CALL, CONST, ELEMENTWISE, FIRST_STRUCTURAL, GEMM, GUARD, REDUCE
+from fasttape.recorders.array import TracedArray, as_traced
+from fasttape.recorders.calls import call
+from fasttape.recorders.scalar import slot_of, traced
 from fasttape.transform.adjoint import ADD, Stretch, weights
-from fasttape.transform.operands import Record, gathered, scalar_operands, slots_of
+from fasttape.transform.operands import Record, call_operands, gathered, scalar_operands, slots_of
 from fasttape.transform.rules import partials_of, times
 
 
@@ -51,11 +52,11 @@ class Along:
         partials = partials_of(opcode)(*x, *parameter, traced(self.builder, slot))
         pairs = [(s, d) for s, d in zip(operands, partials, strict=False) if self.tangents[s]]
         found = total(times(traced(self.builder, int(self.tangents[s])), d) for s, d in pairs)
-        self.tangents[slot] = 0 if found is None else found.slot
+        self.tangents[slot] = 0 if found is None else slot_of(self.builder, found)
 
     def array(self, opcode, place, slot):
         record = Record(self.builder, place)
-        found = {ELEMENTWISE: self.elementwise, REDUCE: self.reduction}.get(opcode, self.product)(record, slot)
+        found = KINDS[opcode](self, record, slot)
         if found is not None:
             self.tangents[slot : slot + record.size] = slots_of(found).reshape(-1)
 
@@ -75,7 +76,7 @@ class Along:
         r = TracedArray.run(self.builder, slot, record.shape)
         partials = partials_of(record.row)(*operands, *parameter, r)
         made = total(times(t, d) for t, d in zip(found, partials, strict=False) if t is not None)
-        return None if made is None else np.broadcast_to(made, record.shape)
+        return None if made is None else np.broadcast_to(as_traced(self.builder, made), record.shape)
 
     def reduction(self, record, slot):
         leading = bool(record.parameter)
@@ -92,3 +93,14 @@ class Along:
         x, y = record.operand(0, (*batch, m, k)), record.operand(1, (*batch, k, n))
         dx, dy = self.of_operand(x), self.of_operand(y)
         return total((None if dx is None else dx @ y, None if dy is None else x @ dy))
+
+    def call(self, record, slot):
+        rule, operands = self.builder.calls.rules[record.row], call_operands(record)
+        along = [gathered(self.builder, self.tangents[x.slots]) for x in operands]
+        if not any(self.tangents[x.slots].any() for x in operands):
+            return None
+        y = TracedArray.run(self.builder, slot, (record.size,))
+        return call(self.builder, rule.pushforward(), [*operands, y, *along])
+
+
+KINDS = {ELEMENTWISE: Along.elementwise, REDUCE: Along.reduction, GEMM: Along.product, CALL: Along.call}

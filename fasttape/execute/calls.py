@@ -1,0 +1,205 @@
+"""CALL: where a sweep stops and Python goes on, with a rule that a program keeps; and what every rule can do.
+
+A rule is a function of `inputs` numbers with `outputs` results, and its derivatives. A sweep gathers the numbers from
+the operands of the instruction in order, so a rule never sees a slot, nor memory that anybody else has.
+"""
+
+import bisect
+import itertools
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fasttape.layout import (
+    ADJOINTS,
+    CALL,
+    CLEAN,
+    CODE,
+    FIRST,
+    FIRST_STRUCTURAL,
+    GUARD,
+    LIST,
+    NDIM,
+    PASSIVE,
+    REGULAR,
+    SETS,
+    SHAPE,
+    SIZE,
+    STRIDES,
+)
+
+
+class Rule:
+    """What a CALL runs, on flat arrays: x are the inputs, y the results, w adjoints of y, dx tangents of x.
+
+    The same rule serves many evaluations and threads, so what one evaluation keeps is passed in and out.
+    """
+
+    name: str
+    inputs: int
+    outputs: int
+    operations = 1  # that one evaluation counts as
+    one_way = False  # whether reverse mode may be all that it can do
+    pure = False  # whether equal inputs give equal results, and nobody can tell how often it ran
+
+    def verify(self) -> None:
+        """Raise `InvalidTapeError` if the rule came from outside and is broken."""
+
+    def forward(self, x: np.ndarray, *, keep: bool) -> tuple[np.ndarray, Any]:
+        """y, and what `reverse` can use of this evaluation; None unless the caller will `keep` it."""
+        raise NotImplementedError
+
+    def reverse(self, x, y, w, kept, totals) -> None:
+        """Add the adjoints of x to `totals`; `kept` is what `forward` returned, or None."""
+        raise NotImplementedError
+
+    def tangent(self, x, y, dx) -> np.ndarray:
+        """The tangents of y."""
+        raise NotImplementedError
+
+    def pullback(self) -> "Rule":
+        """The rule from (x, y, w) to the adjoints of x."""
+        raise NotImplementedError
+
+    def pushforward(self) -> "Rule":
+        """The rule from (x, y, dx) to the tangents of y."""
+        raise NotImplementedError
+
+
+class Site(NamedTuple):
+    """A CALL of a program."""
+
+    instruction: int
+    slot: int  # of its first result
+    number: int  # of those before it
+    distinct: bool  # whether no operand reads a slot that another one, or itself, reads as well
+
+
+def sites(columns, first_result) -> list[Site]:
+    """The CALL instructions of some columns in order."""
+    ops, a, _, aux = columns
+    where = np.flatnonzero(ops == CALL)
+    if not where.size:
+        return []
+    sizes = np.ones(ops.size, np.int64)
+    sizes[ops == GUARD] = 0
+    structural = (ops >= FIRST_STRUCTURAL) & (ops != GUARD)
+    sizes[structural] = aux[a[structural].astype(np.int64) + SIZE]
+    slots = first_result + np.cumsum(sizes) - sizes
+    found = enumerate(where.tolist())
+    return [Site(i, int(slots[i]), number, distinct(operands(aux, int(a[i])))) for number, i in found]
+
+
+def operands(aux, p) -> list:
+    """The slots of each operand of the CALL whose record is at p: a slice, or an array where they are listed."""
+    count, found = int(aux[p + NDIM]), []
+    for k in range(count):
+        q, size = operand(aux, p, k), int(aux[p + SHAPE + k])
+        first, listed = int(aux[q + FIRST]), int(aux[q + LIST])
+        start = first if listed == REGULAR else p + listed + first
+        found.append(slice(start, start + size) if listed == REGULAR else aux[start : start + size])
+    return found
+
+
+def operand(aux, p, k) -> int:
+    """The place of operand k in the record at p."""
+    ndim = int(aux[p + NDIM])
+    return p + SHAPE + ndim + k * (STRIDES + ndim)
+
+
+def distinct(parts) -> bool:
+    """Whether no slot stands twice in the operands of a call."""
+    runs = sorted((x.start, x.stop) for x in parts if isinstance(x, slice))
+    if any(stop > start for (_, stop), (start, _) in itertools.pairwise(runs)):
+        return False
+    listed = np.concatenate([np.empty(0, np.int64), *(x for x in parts if not isinstance(x, slice))])
+    if not listed.size:
+        return True
+    borders = np.array(runs, np.int64).reshape(-1)  # a slot inside of a run has an odd number of them before it
+    inside = np.searchsorted(borders, listed, "right") % 2
+    return not inside.any() and np.unique(listed).size == listed.size
+
+
+def gathered(v, parts) -> np.ndarray:
+    """The numbers in the slots of some operands, in memory of their own."""
+    return np.concatenate([v[:0], *(v[part] for part in parts)])
+
+
+class Calls:
+    """The CALL instructions of a program in one evaluation, and what this one keeps for them."""
+
+    def __init__(self, found: list[Site], rules):
+        self.sites, self.rules = found, rules
+        self.kept: dict[int, Any] = {}  # by number of the call
+        self.known: dict[int, tuple[np.ndarray, np.ndarray, Any]] = {}  # (x, y, kept) of some that need not run at x
+
+    def between(self, first, last):
+        """Those among some instructions, in order."""
+        return self.sites[bisect.bisect_left(self.sites, (first,)) : bisect.bisect_left(self.sites, (last,))]
+
+    def read(self, columns, site):
+        """(rule, place of the record, slots of the operands, slots of the results) of a CALL."""
+        _, a, _, aux = columns
+        p = int(a[site.instruction])
+        rule = self.rules[int(aux[p + CODE])]
+        return rule, p, operands(aux, p), slice(site.slot, site.slot + int(aux[p + SIZE]))
+
+    def forward(self, columns, values, site, *, keep) -> int:
+        """Run one CALL; return the slot behind its results."""
+        rule, _, parts, results = self.read(columns, site)
+        x = gathered(values, parts)
+        at, y, kept = self.known.get(site.number, (None, None, None))
+        if at is None or at.tobytes() != x.tobytes():
+            y, kept = rule.forward(x, keep=keep)
+        values[results] = y
+        if keep:
+            self.kept[site.number] = kept
+        return results.stop
+
+    def reverse(self, columns, values, adjoints, site, *, keep) -> int:
+        """Pass the adjoints of the results on; return the first of their slots.
+
+        Contributions go on top of what the operands have so far, so that a rule may add to it in an order of its own.
+        """
+        rule, p, parts, results = self.read(columns, site)
+        aux, w = columns[3], adjoints[results].copy()
+        how = [int(aux[operand(aux, p, k) + ADJOINTS]) for k in range(len(parts))]
+        for part, mode in zip(parts, how, strict=True):
+            if mode == SETS:
+                adjoints[part] = 0.0
+        if w.any():
+            totals = gathered(adjoints, parts)
+            if not site.distinct:
+                totals[:] = 0.0
+            x, kept = gathered(values, parts), self.kept.get(site.number)
+            rule.reverse(x, values[results].copy(), w, kept, totals)
+            at = 0
+            for part, mode in zip(parts, how, strict=True):
+                size = part.stop - part.start if isinstance(part, slice) else part.size
+                if mode != PASSIVE:
+                    put(adjoints, part, totals[at : at + size], distinct=site.distinct)
+                at += size
+        if not (keep or aux[p + CLEAN]):
+            adjoints[results] = 0.0
+        return results.start
+
+    def tangent(self, columns, values, tangents, site) -> int:
+        """The tangents of the results of one CALL; return the slot behind them."""
+        rule, _, parts, results = self.read(columns, site)
+        dx = gathered(tangents, parts)
+        moves = dx.any()
+        tangents[results] = rule.tangent(gathered(values, parts), values[results].copy(), dx) if moves else 0.0
+        return results.stop
+
+
+def put(adjoints, part, numbers, *, distinct):
+    """Let the adjoints of some slots be numbers that hold all of them, or add to them where slots repeat."""
+    if distinct:
+        adjoints[part] = numbers
+    elif isinstance(part, slice):
+        adjoints[part] += numbers
+    else:
+        np.add.at(adjoints, part, numbers)
+
+
+NONE = Calls([], ())
