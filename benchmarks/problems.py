@@ -1,6 +1,6 @@
 """The table: every problem that is measured, in the order of the report."""
 
-from benchmarks import arrays, calls, network, processes, ratios, recurrence, scalars
+from benchmarks import arrays, calls, network, njit, processes, ratios, recurrence, scalars
 
 PROBLEMS = (
     *calls.PROBLEMS,
@@ -8,6 +8,7 @@ PROBLEMS = (
     *network.PROBLEMS,
     *arrays.PROBLEMS,
     *ratios.PROBLEMS,
+    *njit.PROBLEMS,
     *processes.PROBLEMS,
     *recurrence.PROBLEMS,
 )
