@@ -49,7 +49,7 @@ def differentiate(
     def inner(call: nested.Inner) -> Any:
         return call.value, call.gradient(), call.aux
 
-    if is_compiled(f):
+    if is_compiled(f) and nested.enclosing((args, keywords)) is None:
         inside: tuple[Any, Any, Any] | None = value_and_gradient(f, args, keywords, argnums, has_aux, what)
         if inside is not None:
             return inside

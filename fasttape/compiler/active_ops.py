@@ -8,7 +8,6 @@ import builtins
 import itertools
 import math
 import operator
-import sys
 
 import numpy as np
 from numba import types
@@ -34,6 +33,7 @@ from fasttape.compiler.switch import Emitter, kernel_of
 
 POWI = ops.OPS[ops.CODE["powi"]]
 # What makes a plain number of one, besides the rows whose partials are 0
+LIBRARIES = {"numpy": np, "math": math}  # the modules that Numba knows
 IN_PLACE = {}  # by operator: what active code calls in its place
 PLAIN = (int, bool, round, math.floor, math.ceil, math.trunc, operator.not_, operator.truth)
 
@@ -49,8 +49,8 @@ def spellings(op):
                 yield inplace, True
             if hasattr(builtins, attribute):
                 yield getattr(builtins, attribute), False
-        elif hasattr(sys.modules.get(module), attribute):
-            yield getattr(sys.modules[module], attribute), False
+        elif hasattr(LIBRARIES.get(module), attribute):
+            yield getattr(LIBRARIES[module], attribute), False
 
 
 def plain_type(t):

@@ -45,6 +45,8 @@ def output(y):
 
 @overload(output, jit_options=INTERNAL)
 def choose_output(y):
+    if isinstance(y, types.Array) and y.ndim == 0 and isinstance(y.dtype, SCALAR):
+        return lambda y: as_active(y[()])
     return (lambda y: as_active(y)) if isinstance(y, SCALAR) else (lambda y: as_active(0.0))
 
 

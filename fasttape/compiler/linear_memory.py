@@ -73,12 +73,13 @@ class Buffers:
     """Frees the buffers of a header when nobody holds it any more."""
 
     def __init__(self, header):
-        self.header, self.free = header, ctypes.CDLL(None).free
+        self.addresses = header[RECORDS : ADJOINTS + 1 : ADJOINTS - RECORDS]  # a view of the two
+        self.free = ctypes.CDLL(None).free
         self.free.argtypes = (ctypes.c_void_p,)
 
     def __del__(self):
-        for field in (RECORDS, ADJOINTS):
-            self.free(int(self.header[field]))
+        for address in self.addresses.tolist():
+            self.free(address)
 
 
 THREAD = Memory()

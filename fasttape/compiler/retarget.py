@@ -10,12 +10,14 @@ from numba.core import compiler
 from numba.core import ir as numba_ir
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.dispatcher import Dispatcher
+from numba.core.registry import cpu_target
 from numba.core.untyped_passes import InlineInlinables
 from numba.extending import overload
+from numba.np.ufunc.dufunc import DUFunc
 
 from fasttape.compiler.active_arrays import FUNCTIONS, METHODS
-from fasttape.compiler.active_ops import IN_PLACE
-from fasttape.compiler.active_type import active, is_active
+from fasttape.compiler.active_ops import IN_PLACE, accept_arrays
+from fasttape.compiler.active_type import SCALAR, active, holds_active, is_active
 from fasttape.compiler.jit import INTERNAL
 
 DROPPED = ("parallel", "nopython", "forceobj", "looplift", "no_cpython_wrapper", "no_cfunc_wrapper", "nogil")
@@ -147,6 +149,8 @@ SUBSTITUTES |= {np.array: array_of, np.full: filled, np.full_like: filled_like, 
 
 def substitute(value):
     """What active code sees in place of a value that the user's code names."""
+    if isinstance(value, DUFunc):
+        return vectorized(value)
     if isinstance(value, Dispatcher):
         kept = value in OWN or value.py_func.__module__.startswith("fasttape.")
         return value if kept else activate(value)
@@ -210,6 +214,37 @@ class ActiveCompiler(compiler.CompilerBase):
         passes.add_pass_after(Retarget, InlineInlinables)
         passes.finalize()
         return [passes]
+
+
+@functools.cache
+def vectorized(ufunc):
+    """What active code calls for a function of numba.vectorize: its scalar function, over arrays element by element."""
+    python_function = ufunc._dispatcher.py_func
+    scalar, arity = activate(njit(python_function)), python_function.__code__.co_argcount
+
+    def applied(*args):
+        raise NotImplementedError
+
+    if arity == 1:
+        form, plain = (lambda x: scalar(x)), (lambda x: ufunc(x))
+        overload(applied)(lambda x: form if isinstance(x, SCALAR) else None if holds_active(x) else plain)
+    elif arity == 2:
+        form, plain = (lambda x, y: scalar(x, y)), (lambda x, y: ufunc(x, y))
+        overload(applied)(
+            lambda x, y: (
+                form
+                if isinstance(x, SCALAR) and isinstance(y, SCALAR)
+                else None
+                if holds_active(x) or holds_active(y)
+                else plain
+            )
+        )
+    else:
+        return ufunc
+    accept_arrays(applied, arity, active)
+    cpu_target.typing_context.refresh()  # this runs while a caller is being compiled
+    cpu_target.target_context.refresh()
+    return applied
 
 
 @functools.cache
