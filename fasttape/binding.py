@@ -46,8 +46,13 @@ class Signature(NamedTuple):
         return self.leaves[-1].stop - 1 if self.leaves else 0
 
     def differentiated(self):
-        """(start, stop) of the input slots that are differentiated."""
-        return tuple((x.start, x.stop) for x in self.leaves if x.argument in self.argnums)
+        """(start, stop) of the runs of input slots that are differentiated."""
+        runs: list[tuple[int, int]] = []
+        for x in self.leaves:
+            if x.argument in self.argnums:
+                joins = bool(runs) and runs[-1][1] == x.start
+                runs.append((runs.pop()[0] if joins else x.start, x.stop))
+        return tuple(runs)
 
 
 def describe(x) -> str:
@@ -196,8 +201,11 @@ def match_leaf(signature, leaf, x, exact):
         raise ReplayError(message, f"argument {leaf.argument} has another dtype")
 
 
-def match_tangents(signature, tangents):
-    """The leaves of tangents, one per input, for arguments that the recording holds for."""
+def match_tangents(signature, tangents, before=()):
+    """The leaves of tangents, one per input, for arguments that the recording holds for.
+
+    Tangents that are stacked have the shape `before` in front of that of the argument.
+    """
     if len(tangents) != len(signature.structures):
         raise ArgumentError(f"jvp needs one tangent per primal, got {len(signature.structures)} and {len(tangents)}")
     values = []
@@ -209,16 +217,23 @@ def match_tangents(signature, tangents):
     for leaf, x in zip(signature.leaves, values, strict=True):
         if leaf.kind == STATIC:
             continue
-        if not is_float(x) and type(x) is not int:
-            raise ArgumentError(f"tangent {leaf.argument} is {describe(x)}, but its primal holds floats")
-        if np.shape(x) != leaf.shape:
-            raise ArgumentError(f"tangent {leaf.argument} has shape {np.shape(x)}, but its primal has {leaf.shape}")
+        check_direction(f"tangent {leaf.argument}", "primal", x, before + leaf.shape, leaf.dtype)
         if leaf.argument not in signature.argnums and np.any(x):
             raise ArgumentError(
                 f"tangent {leaf.argument} is not zero, but the tape does not differentiate argument {leaf.argument}; "
                 "name it in argnums when recording"
             )
     return values
+
+
+def check_direction(what, of, x, shape, dtype):
+    """Refuse a tangent or a cotangent that is not of the kind of the primal or the output that it belongs to."""
+    if not is_float(x) and type(x) is not int:
+        raise ArgumentError(f"{what} is {describe(x)}, but its {of} holds floats")
+    if np.shape(x) != shape:
+        raise ArgumentError(f"{what} has shape {np.shape(x)}, but its {of} has {shape}")
+    if dtype == FLOATS[1] and x.__class__ is not float and getattr(x, "dtype", dtype) != dtype:
+        raise ArgumentError(f"{what} is {describe(x)}, but its {of} is {dtype}; write x.astype(np.{dtype})")
 
 
 def gradient(signature, adjoints, elsewhere):

@@ -9,7 +9,9 @@ import numpy as np
 from fasttape import binding
 from fasttape.errors import ReplayError
 from fasttape.execute.interpreter import Workspace
-from fasttape.execute.plan import Plan, plan_for
+from fasttape.execute.linear import LinearTape
+from fasttape.execute.plan import plan_for
+from fasttape.execute.swept import Swept
 from fasttape.recording import outputs_of
 
 
@@ -17,7 +19,7 @@ class Evaluator:
     """A recording with its plan and the workspaces that are not in use; threads may share it."""
 
     def __init__(self, recording, *, whole=False, again=False):
-        """With `whole`, an evaluation has the value of every slot, as a trace shows them.
+        """With `whole`, an evaluation has the value of every slot, as traces and linear tapes want them.
 
         `again` says that there will be many.
         """
@@ -28,13 +30,27 @@ class Evaluator:
 
     @functools.cached_property
     def plan(self):
-        if self.whole:
-            return Plan(self.program)
-        segments = [(leaf.start, leaf.stop) for leaf in self.signature.leaves]
+        segments = None if self.whole else tuple((leaf.start, leaf.stop) for leaf in self.signature.leaves)
         return plan_for(self.program, segments, again=self.again)
 
     def run(self, values, use, *, keep=False):
         """Run forward at some leaves and `use` the workspace; `keep` what a reverse sweep wants of calls."""
+        workspace = self.forward(values, keep=keep)
+        made = use(workspace)
+        self.idle.append(workspace)
+        return made
+
+    def linearize(self, values, *, keep=True):
+        """The value at some leaves, and the linear tape there; of a `whole` evaluator. `keep` as in `run`."""
+        workspace = self.forward(values, keep=keep)
+        linear = (Swept if self.plan.calls else LinearTape)(workspace)
+        value = self.outputs(workspace)
+        if linear.workspace is None:
+            self.idle.append(workspace)
+        return value, linear
+
+    def forward(self, values, *, keep):
+        """A workspace that has run forward at some leaves."""
         try:
             workspace = self.idle.pop()
         except IndexError:
@@ -46,9 +62,7 @@ class Evaluator:
         if stopped < self.program.ops.size:
             self.idle.append(workspace)
             raise guard_error(self.program, stopped)
-        made = use(workspace)
-        self.idle.append(workspace)
-        return made
+        return workspace
 
     def outputs(self, workspace):
         """What the function returns."""

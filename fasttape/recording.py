@@ -112,20 +112,24 @@ def untraced(tree):
     return trees.unflatten(structure, plain)
 
 
-def outputs_of(recording, numbers, *, tangent=False):
-    """The outputs as the function returns them, from the numbers in the output slots (or their tangents)."""
-    leaves, plain = [], numbers.tolist() if numbers.dtype == np.float64 and len(recording.outputs) > 1 else None
+def outputs_of(recording, numbers, *, tangent=False, before=()):
+    """The outputs as the function returns them, from the numbers in the output slots (or their tangents).
+
+    These stand along the last axis; `before` is the shape in front of it, that of a stack of tangents.
+    """
+    floats = numbers.dtype == np.float64 and len(recording.outputs) > 1 and not before
+    leaves, plain = [], numbers.tolist() if floats else None
     for out in recording.outputs:
         if plain and out.shape is None and out.stop > out.start:
             leaves.append(plain[out.start])
             continue
-        part = numbers[out.start : out.stop]
+        part = numbers[..., out.start : out.stop]
         if out.start == out.stop and out.shape is None:
-            leaves.append(zero_like(out.value) if tangent else own(out.value))
-        elif out.shape is None:
+            leaves.append(zero_like(out.value, before) if tangent else own(out.value))
+        elif out.shape is None and not before:
             leaves.append(part[0].item() if part.dtype == np.float64 else part[0])
         else:
-            part = part.reshape(out.shape)
+            part = part.reshape(before + (out.shape or ()))
             leaves.append(part.astype(bool) if out.boolean and not tangent else part)
     return trees.unflatten(recording.structure, leaves)
 
@@ -135,9 +139,9 @@ def own(value):
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
-def zero_like(value):
+def zero_like(value, before=()):
     """The tangent of an output that depends on no input."""
-    return np.zeros(value.shape) if isinstance(value, np.ndarray) else 0.0
+    return np.zeros(before + np.shape(value)) if before or isinstance(value, np.ndarray) else 0.0
 
 
 def scalar_output(recording, what):

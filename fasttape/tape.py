@@ -5,7 +5,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fasttape import binding, decode, direct, show
-from fasttape.derivatives import Linearization, gradient_recording, jacobian
+from fasttape.derivatives import (
+    Linearization,
+    LinearMap,
+    gradient_recording,
+    jacobian,
+    jacobian_recording,
+    tangent_recording,
+)
+from fasttape.errors import ArgumentError, ReplayError
 from fasttape.evaluation import Evaluator
 from fasttape.execute.interpreter import Workspace
 from fasttape.program import Program
@@ -104,7 +112,7 @@ class Tape:
         value, tangent = self._evaluator.run(values, along)
         return value, tangent
 
-    def vjp(self, *args: Any) -> tuple[Any, Callable[[Any], Any]]:
+    def vjp(self, *args: Any) -> tuple[Any, LinearMap]:
         """The value, and the function that pulls a cotangent of the output back to the differentiated arguments.
 
         >>> import fasttape as ft
@@ -112,7 +120,7 @@ class Tape:
         >>> value, pullback(1.0)
         (9.0, 6.0)
         """
-        linear = Linearization(self._recording, self._leaves(args))
+        linear = Linearization(self._whole, self._leaves(args))
         return linear.value, linear.pullback
 
     def jacobian(self, *args: Any) -> Any:
@@ -123,7 +131,7 @@ class Tape:
         array([[2., 0.],
                [0., 4.]])
         """
-        return jacobian(self._evaluator, self._leaves(args))
+        return jacobian(self._whole, self._leaves(args)) if self._sparse is None else self._sparse._value(*args)
 
     def gradient_tape(self) -> "Tape":
         """The tape that returns (value, gradient), for a scalar function; it can be differentiated in turn.
@@ -133,7 +141,7 @@ class Tape:
         (8.0, 12.0)
         """
         scalar_output(self._recording, "gradient_tape")
-        return Tape(gradient_recording(self._recording))
+        return Tape(gradient_recording(self._recording, with_value=True))
 
     def hvp(self, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
         """The derivative of the gradient along `tangents`: forward mode over the gradient tape.
@@ -142,7 +150,14 @@ class Tape:
         >>> ft.record(lambda x: x * x * x, 1.0).hvp((2.0,), (1.0,))
         12.0
         """
-        return self._second.jvp(primals, tangents)[1][1]
+        signature = self._recording.signature
+        if len(tangents) != len(signature.structures) or len(signature.argnums) < len(tangents):
+            binding.match_tangents(signature, tangents)
+        try:
+            return self._product._value(*primals, *(tangents[n] for n in sorted(signature.argnums)))
+        except (ReplayError, ArgumentError):
+            binding.match_tangents(signature, tangents)  # says what is wrong if it is they
+            raise
 
     def hessian(self, *args: Any) -> Any:
         """The matrix of second derivatives, as `fasttape.hessian` returns it.
@@ -151,7 +166,7 @@ class Tape:
         >>> ft.record(lambda x: x * x * x, 1.0).hessian(2.0)
         12.0
         """
-        return jacobian(self._second._evaluator, self._leaves(args), "fwd")[1]
+        return self._slope.jacobian(*args)
 
     def optimize(self, *, inexact: bool = False) -> "Tape":
         """The same computation with fewer instructions, to the same bits, guards included; `report` says what was done.
@@ -171,6 +186,29 @@ class Tape:
         return Tape(self._recording._replace(program=program), report)
 
     @functools.cached_property
+    def _whole(self) -> Evaluator:
+        return Evaluator(self._recording, whole=True)
+
+    @functools.cached_property
+    def _sparse(self) -> "Tape | None":
+        """The tape that returns the Jacobian, where few tangents make all of it."""
+        recording = jacobian_recording(self._recording)
+        return None if recording is None else Tape(recording)
+
+    @functools.cached_property
+    def _slope(self) -> "Tape":
+        """The tape that returns the gradient alone."""
+        scalar_output(self._recording, "the second derivative")
+        recording = gradient_recording(self._recording, with_value=False)
+        return Tape(recording._replace(program=optimize(recording.program)[0]))
+
+    @functools.cached_property
+    def _product(self) -> "Tape":
+        """The tape that returns the derivative of the gradient, of the arguments and tangents."""
+        recording = tangent_recording(self._slope._recording)
+        return Tape(recording._replace(program=optimize(recording.program)[0]))
+
+    @functools.cached_property
     def _value(self) -> Callable[..., Any]:
         caller: Callable[..., Any] = direct.caller_of(self._evaluator, direct.VALUE)
         return caller
@@ -186,10 +224,6 @@ class Tape:
         scalar_output(self._recording, "value_and_grad")
         caller: Callable[..., Any] = direct.caller_of(self._evaluator, direct.BOTH)
         return caller
-
-    @functools.cached_property
-    def _second(self) -> "Tape":
-        return self.gradient_tape()
 
     def trace(self, *args: Any) -> show.Trace:
         """The textbook's table at a point: for every variable its operation, primal, local partials and adjoint.
@@ -209,7 +243,7 @@ class Tape:
             made: show.Trace = show.trace(self._recording, workspace.values.copy(), adjoints.copy())
             return made
 
-        traced: show.Trace = Evaluator(self._recording, whole=True).run(self._leaves(args), run, keep=True)
+        traced: show.Trace = self._whole.run(self._leaves(args), run, keep=True)
         return traced
 
     def _leaves(self, args: Sequence[Any]) -> list[Any]:

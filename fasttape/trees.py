@@ -3,6 +3,8 @@
 A structure is None for a single leaf, an int for a tuple of that many leaves, else optree's tree specification.
 """
 
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,3 +46,17 @@ def unflatten(structure: Any, leaves: Any) -> Any:
     import optree
 
     return optree.tree_unflatten(structure, leaves)
+
+
+def cut(array: Any, sizes: Sequence[int]) -> Iterator[Any]:
+    """Consecutive parts of the last axis, of some sizes."""
+    at = 0
+    for size in sizes:
+        yield array[..., at : at + size]
+        at += size
+
+
+def blocks(matrix: Any, shapes: Sequence[tuple[int, ...]], structure: Any, make: Callable[[Any, Any], Any]) -> Any:
+    """The tree whose leaves are made of consecutive rows of a matrix, as many as each shape holds, and the shape."""
+    rows = cut(matrix.T, [math.prod(shape) for shape in shapes])
+    return unflatten(structure, [make(part.T, shape) for part, shape in zip(rows, shapes, strict=True)])

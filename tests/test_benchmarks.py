@@ -7,7 +7,7 @@ import pytest
 from benchmarks import __main__, harness, network, object_tape, scalars
 from benchmarks.problems import PROBLEMS
 
-QUICK = ("example1", "dense", "regression", "gradient-operations", "fused-network")
+QUICK = ("example1", "dense", "regression", "gradient-operations", "fused-network", "hessian", "product-array")
 
 
 @pytest.fixture(autouse=True)

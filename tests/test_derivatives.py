@@ -46,7 +46,7 @@ def nested(f, order):
     return f
 
 
-UNARY = [name for name in SMOOTH if len(programs.DOMAINS[name]) == 1]
+UNARY = [name for name in (*SMOOTH, "abs", "cbrt") if len(programs.DOMAINS[name]) == 1]
 
 
 def oracle(name):
@@ -74,6 +74,8 @@ def oracle(name):
         "expit": lambda x: 1 / (1 + m.exp(-x)),
         "logit": lambda x: m.log(x / (1 - x)),
         "gammaln": m.loggamma,
+        "abs": m.fabs,
+        "cbrt": lambda x: m.sign(x) * m.cbrt(m.fabs(x)),
     }
     return functions.get(name) or getattr(m, name)
 
@@ -92,6 +94,61 @@ def test_higher_derivatives_of_rows(name, order):
         exact = float(mpmath.re(CONTEXT.diff(oracle(name), CONTEXT.mpf(x), order)))
         assert derivative(x) == pytest.approx(exact, rel=1e-12, abs=1e-12)
         assert along(x) == pytest.approx(2 * exact, rel=1e-12, abs=1e-12)
+
+
+def select_oracle(c, x, y):
+    return x if c > 0.5 else y
+
+
+m = CONTEXT
+# A function of mpmath for each row of several operands, and the line of points through which it is taken
+LINES = {
+    "add": (lambda x, y: x + y, (0.3, 0.4), (1.0, -0.6)),
+    "sub": (lambda x, y: x - y, (0.3, 0.4), (1.0, -0.6)),
+    "mul": (lambda x, y: x * y, (0.3, 0.4), (1.0, -0.6)),
+    "div": (lambda x, y: x / y, (0.3, 0.7), (1.0, -0.6)),
+    "pow": (lambda x, y: x**y, (0.7, 1.3), (1.0, -0.6)),
+    "hypot": (lambda x, y: m.sqrt(x * x + y * y), (0.3, -0.4), (1.0, 0.6)),
+    "logaddexp": (lambda x, y: m.log(m.exp(x) + m.exp(y)), (0.3, 0.4), (1.0, -0.6)),
+    "logaddexp2": (lambda x, y: m.log(m.mpf(2) ** x + m.mpf(2) ** y) / m.log(2), (0.3, 0.4), (1.0, -0.6)),
+    "xlogy": (lambda x, y: x * m.log(y), (0.3, 0.7), (1.0, -0.6)),
+    "xlog1py": (lambda x, y: x * m.log(1 + y), (0.3, 0.7), (1.0, -0.6)),
+    "arctan2": (lambda x, y: m.atan2(x, y), (0.3, -0.7), (1.0, 0.6)),
+    "maximum": (max, (0.3, 0.7), (1.0, -0.6)),
+    "minimum": (min, (0.3, 0.7), (1.0, -0.6)),
+    "fmax": (max, (0.3, 0.7), (1.0, -0.6)),
+    "fmin": (min, (0.3, 0.7), (1.0, -0.6)),
+    "fmod": (lambda x, y: x - y * int(x / y), (-3.3, 0.7), (1.0, -0.6)),
+    "remainder": (lambda x, y: x - y * m.floor(x / y), (-3.3, 0.7), (1.0, -0.6)),
+    "copysign": (lambda x, y: -abs(x), (0.3, -0.7), (1.0, 0.6)),
+    "select": (select_oracle, (0.9, 0.3, 0.4), (0.0, 1.0, -0.6)),
+}
+SEVERAL = [name for name in programs.CONTINUOUS + tuple(programs.JUMPS) if len(programs.DOMAINS[name]) > 1]
+SEVERAL = sorted(name for name in set(SEVERAL) if ZERO_DERIVATIVE not in OPS[ops.CODE[name]].traits)
+
+
+def test_every_row_of_several_operands_has_a_line():
+    assert set(SEVERAL) <= set(LINES) | {"polygamma"}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_higher_derivatives_along_lines(name):
+    exact, at, along = LINES[name]
+    cubed = lambda f: lambda t: f(*(a + d * (t + t**3) for a, d in zip(at, along, strict=True)))  # noqa: E731
+    found, reference = cubed(programs.FUNCTIONS[name]), cubed(exact)
+    for order in (1, 2, 3):
+        expected = float(CONTEXT.diff(reference, CONTEXT.mpf(0.1), order))
+        assert nested(found, order)(0.1) == pytest.approx(expected, rel=1e-11, abs=1e-11)
+        array = nested(lambda t: np.sum(found(t * np.ones(2))), order)
+        assert array(0.1) == pytest.approx(2 * expected, rel=1e-11, abs=1e-11)
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_higher_derivatives_of_polygamma(n):
+    polygamma = programs.importlib.import_module("scipy.special").polygamma
+    for order in (1, 2, 3):
+        expected = float(CONTEXT.psi(n + order, CONTEXT.mpf(1.7)))
+        assert nested(lambda x: polygamma(n, x), order)(1.7) == pytest.approx(expected, rel=1e-11)
 
 
 @pytest.mark.parametrize("n", [-2, 0, 1, 2, 3, 5])
@@ -223,6 +280,38 @@ def test_thawing_changes_nothing():
     assert second(np.arange(3.0), np.ones(3))[0] == tape(np.arange(3.0), np.ones(3))
     with pytest.raises(ft.errors.ReplayError, match="test_derivatives"):
         second(np.array([-9.0, 0.0, 0.0]), np.ones(3))
+
+
+def test_adjoints_that_are_constants_between_those_that_are_not():
+    def f(x):
+        z = np.tanh(x)
+        return z[1] * x[0] * x[1] - z[0]
+
+    x = np.array([0.3, 0.5])
+    t0, t1 = np.tanh(x)
+    expected = [t1 * x[1] - (1 - t0**2), (1 - t1**2) * x[0] * x[1] + t1 * x[0]]
+    np.testing.assert_allclose(ft.record(f, x).gradient_tape()(x)[1], expected, rtol=1e-14)
+    np.testing.assert_allclose(ft.jvp(ft.grad(f), (x,), (np.ones(2),))[1], ft.hessian(f)(x).sum(axis=1), rtol=1e-13)
+    mixed = (1 - t1**2) * x[0]  # what the second derivatives by both have besides t1
+    matrix = [[2 * t0 * (1 - t0**2), t1 + mixed * x[1] / x[0]], [0.0, 2 * mixed - 2 * t1 * (1 - t1**2) * x[0] * x[1]]]
+    matrix[1][0] = matrix[0][1]
+    np.testing.assert_allclose(ft.hessian(f)(x), matrix, rtol=1e-13)
+    np.testing.assert_allclose(ft.grad(lambda x: np.sum(ft.grad(f)(x) * [0.7, -0.4]))(x), np.dot(matrix, [0.7, -0.4]))
+
+
+@pytest.mark.parametrize("x", [(2.0, 3.0, 5.0, 7.0), (0.0, 3.0, 5.0, 7.0), (0.0, 3.0, 0.0, 7.0), (0.0, 0.0, 0.0, 7.0)])
+def test_second_and_third_derivatives_of_products_with_zeros(x):
+    x, n = np.array(x), 4
+    without = lambda *places: np.prod([x[k] for k in range(n) if k not in places])  # noqa: E731
+    expected = [[0.0 if i == j else without(i, j) for j in range(n)] for i in range(n)]
+    np.testing.assert_array_equal(ft.hessian(np.prod)(x), expected)
+    np.testing.assert_array_equal(ft.record(np.prod, x).hessian(x), expected)
+    columns = ft.hessian(lambda y: np.sum(np.prod(y, axis=0)))(np.column_stack([x, x]))
+    for k in range(2):
+        np.testing.assert_array_equal(columns[:, k, :, k], expected)
+    third = ft.jacfwd(ft.hessian(np.prod))(x)
+    for i, j, k in np.ndindex(n, n, n):
+        assert third[i, j, k] == (without(i, j, k) if len({i, j, k}) == 3 else 0.0)
 
 
 # Nesting

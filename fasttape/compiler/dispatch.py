@@ -3,8 +3,22 @@
 from numba import config
 
 if config.DISABLE_JIT:
-    from fasttape.compiler.twins import lanes_forward, lanes_partials, step_forward, step_reverse, step_tangent
+    from fasttape.compiler.twins import (
+        lanes_forward,
+        lanes_partials,
+        step_forward,
+        step_partials,
+        step_reverse,
+        step_tangent,
+    )
 else:
-    from fasttape.compiler.switch import lanes_forward, lanes_partials, step_forward, step_reverse, step_tangent
+    from fasttape.compiler.switch import (
+        lanes_forward,
+        lanes_partials,
+        step_forward,
+        step_partials,
+        step_reverse,
+        step_tangent,
+    )
 
-__all__ = ["lanes_forward", "lanes_partials", "step_forward", "step_reverse", "step_tangent"]
+__all__ = ["lanes_forward", "lanes_partials", "step_forward", "step_partials", "step_reverse", "step_tangent"]

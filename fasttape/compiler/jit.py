@@ -33,7 +33,7 @@ def kernel(function):
 
 def inlined(function):
     """As `kernel`, inside its callers: for what is so short that passing its arguments would take longest."""
-    return numba.njit(**INTERNAL, forceinline=True)(function)
+    return numba.njit(**INTERNAL, forceinline=True, _nrt=False)(function)
 
 
 def sweep(factory):

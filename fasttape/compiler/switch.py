@@ -18,7 +18,7 @@ from fasttape import ops
 from fasttape.compiler import vector
 from fasttape.compiler.jit import INTERNAL, kernel
 from fasttape.compiler.structural import STRUCTURAL
-from fasttape.layout import FORWARD, LANES_FORWARD, LANES_PARTIALS, REVERSE, TANGENT
+from fasttape.layout import FORWARD, LANES_FORWARD, LANES_PARTIALS, PARTIALS, REVERSE, TANGENT
 
 WORD = ir.IntType(64)
 
@@ -191,6 +191,11 @@ def emit_reverse(e, case, values, adjoints, slot, a, b, aux):
         e.store(e.builder.fadd(e.load(adjoints, s), e.times(adjoint, d)), adjoints, s)
 
 
+def emit_partials(e, case, values, found, slot, a, b, aux):
+    for k, (_, d) in enumerate(e.partials(case, values, slot, a, b, aux)):
+        e.store(d, found, ir.Constant(WORD, k))
+
+
 def emit_tangent(e, case, values, tangents, slot, a, b, aux):
     total = e.zero
     for s, d in e.partials(case, values, slot, a, b, aux):
@@ -201,6 +206,7 @@ def emit_tangent(e, case, values, tangents, slot, a, b, aux):
 step_forward = scalar_step(FORWARD, emit_forward)
 step_reverse = scalar_step(REVERSE, emit_reverse)
 step_tangent = scalar_step(TANGENT, emit_tangent)
+step_partials = scalar_step(PARTIALS, emit_partials)
 
 
 def lane_operands(e, row, pointers, parameter, i):

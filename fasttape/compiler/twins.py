@@ -76,3 +76,33 @@ def lanes_partials(opcode, parameter, size, x, x0, y, y0, z, z0, r, r0, w, w0, c
         targets = ((cx, x1), (cy, y1), (cz, z1))
         for (c, start), d in zip(targets[: len(operands)], found, strict=False):
             c[start + i] = ops.times(w[w0 + i], d)
+
+
+def step_partials(opcode, values, found, slot, a, b, aux, scratch, entries):
+    """`found[k]` is the partial by operand k."""
+    for k, (_, d) in enumerate(partials(opcode, values, slot, a, b, aux)):
+        found[k] = d
+
+
+def cell(cells, node, width):
+    """The lanes of one node."""
+    return cells[node * len(width) : (node + 1) * len(width)]
+
+
+def pull(cells, node, a, da, b, db, width):
+    """Pass the adjoint of an entry on to its operands and leave it at zero; a factor is zero only where node 0 is."""
+    w = cell(cells, node, width)
+    for operand, d in ((a, da), (b, db)):
+        cell(cells, operand, width)[:] += np.where(w == 0.0, 0.0, w * d)
+    w[:] = 0.0
+
+
+def push(cells, node, a, da, b, db, width):
+    """The tangent of an entry from those of its operands."""
+    x, y = cell(cells, a, width), cell(cells, b, width)
+    cell(cells, node, width)[:] = np.where(x == 0.0, 0.0, x * da) + np.where(y == 0.0, 0.0, y * db)
+
+
+def clear(cells, node, width):
+    """Set a cell to zero."""
+    cell(cells, node, width)[:] = 0.0

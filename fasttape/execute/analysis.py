@@ -56,15 +56,17 @@ def reach(aux, p, q):
 
 
 @kernel
-def is_active(aux, p, q, op, active):
-    """Whether operand q reads an active slot; a run is active or not as a whole, save that calls may join several."""
-    listed = aux[q + LIST]
-    if listed == REGULAR and op != CALL:
-        return active[aux[q + FIRST]]
+def is_active(aux, p, q, active):
+    """Whether operand q reads an active slot, or one lies between those that it reads.
+
+    A run may hold results of several instructions, of which some depend on no input.
+    """
     low, high = reach(aux, p, q)
-    found = False
-    for place in range(low, high + 1):
-        found = found or active[place if listed == REGULAR else aux[p + listed + place]]
+    if aux[q + LIST] == REGULAR:
+        return active[aux[q + FIRST]] or active[low : high + 1].any()
+    at, found = p + aux[q + LIST], False
+    for place in range(at + low, at + high + 1):
+        found = found or active[aux[place]]
     return found
 
 
@@ -87,7 +89,7 @@ def activity(digest):
                 flag = False
                 for k in range(aux[p + OPERANDS]):
                     q = operand(aux, p, k)
-                    aux[q + ADJOINTS] = ADDS if is_active(aux, p, q, op, active) else PASSIVE
+                    aux[q + ADJOINTS] = ADDS if is_active(aux, p, q, active) else PASSIVE
                     flag = flag or aux[q + ADJOINTS] != PASSIVE
                 active[slot : slot + aux[p + SIZE]] = flag
                 slot += aux[p + SIZE]

@@ -12,7 +12,14 @@ from numba import carray, config, int64, types
 
 from fasttape import ops
 from fasttape.compiler.blas import addresses
-from fasttape.compiler.dispatch import lanes_forward, lanes_partials, step_forward, step_reverse, step_tangent
+from fasttape.compiler.dispatch import (
+    lanes_forward,
+    lanes_partials,
+    step_forward,
+    step_partials,
+    step_reverse,
+    step_tangent,
+)
 from fasttape.compiler.jit import entry, sweep
 from fasttape.compiler.structural import STRUCTURAL
 from fasttape.execute.arrays import STEPS
@@ -30,6 +37,7 @@ from fasttape.layout import (
     GUARD,
     LANES_FORWARD,
     LANES_PARTIALS,
+    PARTIALS,
     REDUCE,
     REVERSE,
     STRUCTURAL_NAMES,
@@ -69,6 +77,15 @@ def tangent_entry(digest, opcode):
     return tangent
 
 
+def partials_entry(digest, opcode):
+    def partials(values, others, slot, a, b, aux, scratch, entries):
+        digest
+        v, w, x = carray(values, ALL), carray(others, ALL), carray(aux, ALL)
+        step_partials(opcode, v, w, slot, a, b, x, carray(scratch, BUFFERS * BLOCK), carray(entries, ENTRIES))
+
+    return partials
+
+
 def lanes_forward_entry(digest, opcode):
     def lanes(parameter, size, x, y, z, out):
         digest
@@ -92,6 +109,7 @@ FACTORIES = {
     FORWARD: forward_entry,
     REVERSE: reverse_entry,
     TANGENT: tangent_entry,
+    PARTIALS: partials_entry,
     LANES_FORWARD: lanes_forward_entry,
     LANES_PARTIALS: lanes_partials_entry,
 }
@@ -160,7 +178,10 @@ def link(needed: Needs, kind, dtype) -> np.ndarray:
     addresses_of = table(dtype)
     if config.DISABLE_JIT:
         return addresses_of
-    require(addresses_of, kind, needed.called, dtype)
+    called = needed.called
+    if kind == PARTIALS:  # of rows; the linear tape has its own ways with array instructions
+        called = [opcode for opcode in called if opcode < FIRST_STRUCTURAL]
+    require(addresses_of, kind, called, dtype)
     require(addresses_of, LANES_FORWARD, needed.rows, dtype)
     if kind != FORWARD:
         require(addresses_of, LANES_PARTIALS, needed.elementwise, dtype)

@@ -5,6 +5,7 @@ instructions read stay where the caller has them, and their gradients are writte
 operand is then addressed by its distance from the values, or from the adjoints, in numbers.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from fasttape.execute import analysis, calls
 from fasttape.execute.dots import fuse_chains
 from fasttape.execute.entries import link, needs
 from fasttape.execute.fusion import fuse
+from fasttape.execute.linearize import room
 from fasttape.layout import FIRST
 from fasttape.program import Program
 
@@ -34,7 +36,7 @@ def plan_for(program: Program, segments, *, again: bool) -> "Plan":
     if sum(part.nbytes for part in parts) > SMALL:
         return Plan(program, segments, again=again)
     shape = program.dtype, program.inputs, program.constants.size, program.slots, program.differentiated
-    key = *shape, again, tuple(segments), *(part.tobytes() for part in parts)
+    key = *shape, again, segments, *(part.tobytes() for part in parts)
     plan = KNOWN.get(key)
     if plan is None:
         plan = Plan(program, segments, again=again)
@@ -98,6 +100,14 @@ class Plan:
             if program.constants.size >= LARGE:
                 spans = self.spans_of_constants(program)
                 self.constants = list(self.find_elsewhere(dict(enumerate(spans)), state).values())
+
+    @functools.cached_property
+    def room(self) -> list[int]:
+        """How many entries where operands meet, products, and listed operands a linear tape may have."""
+        bounds = np.zeros(3, np.int64)
+        ops, a, _, aux = self.columns
+        room.now(ops, a, aux, bounds)
+        return bounds.tolist()
 
     def spans_of_constants(self, program):
         """The (start, stop) of constants that are read as a whole."""

@@ -198,7 +198,21 @@ def weights(row, x, r, axis):
     if row != MUL:
         decisive = np.where((x == r) | (np.isnan(x) & np.isnan(r)), 1.0, 0.0)
         return decisive / np.sum(decisive, axis=axis, keepdims=True)
-    zero = x == 0.0
-    zeros = np.sum(np.where(zero, 1.0, 0.0), axis=axis, keepdims=True)
-    others = np.prod(np.where(zero, 1.0, x), axis=axis, keepdims=True)
-    return np.where(zeros == 0.0, r / x, np.where(zero & (zeros == 1.0), others, 0.0))
+    return products_of_others(x, axis)
+
+
+def products_of_others(x, axis):
+    """For each element along an axis the product of the others: of those in front of it and of those behind it.
+
+    Nothing is divided, so zeros, also several, leave nothing undefined however often this is differentiated. Products
+    of 1, 2, 4, ... neighbors make all of them in logarithmically many steps (Hillis and Steele 1986, "Data parallel
+    algorithms").
+    """
+    x = np.moveaxis(x, axis, 0)
+    one, flipped = np.ones((1, *x.shape[1:]), x.dtype), np.flip(x, 0)
+    before, behind = np.concatenate([one, x[:-1]]), np.concatenate([one, flipped[:-1]])
+    reach = 1
+    while reach < x.shape[0]:
+        before, behind = (np.concatenate([y[:reach], y[reach:] * y[:-reach]]) for y in (before, behind))
+        reach *= 2
+    return np.moveaxis(before * np.flip(behind, 0), 0, axis)

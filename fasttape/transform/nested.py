@@ -12,7 +12,7 @@ import numpy as np
 
 from fasttape import binding, trees
 from fasttape.errors import ArgumentError, OutputError
-from fasttape.recorders.array import TracedArray, as_traced
+from fasttape.recorders.array import TracedArray, as_traced, stack
 from fasttape.recorders.instructions import copied
 from fasttape.recorders.lift import run_lifted
 from fasttape.recorders.scalar import POSITIVE, TracedScalar, append, here, slot_of
@@ -54,11 +54,10 @@ class Part(NamedTuple):
 
     def tree(self, builder, slots, before=()):
         """The tree whose leaves live in some slots, in order along the last axis; `before` is the shape in front."""
-        leaves, at = [], 0
-        for shape, size in zip(self.shapes, self.sizes, strict=True):
-            part = slots[..., at : at + size].reshape((*before, *(shape or ())))
+        leaves = []
+        for shape, part in zip(self.shapes, trees.cut(slots, self.sizes), strict=True):
+            part = part.reshape((*before, *(shape or ())))
             leaves.append(gathered(builder, part) if part.ndim or shape is None else TracedArray.listed(builder, part))
-            at += size
         return trees.unflatten(self.structure, leaves)
 
 
@@ -104,12 +103,9 @@ class Inner:
 
     def like_inputs(self, slots, before=()):
         """Slots along the last axis as a tree like the differentiated arguments."""
-        made, at = [], 0
-        for part in self.parts:
-            size = sum(part.sizes)
-            made.append(part.tree(self.builder, slots[..., at : at + size], before))
-            at += size
-        return made[0] if self.single else tuple(made)
+        each = trees.cut(slots, [sum(part.sizes) for part in self.parts])
+        made = tuple(part.tree(self.builder, x, before) for part, x in zip(self.parts, each, strict=True))
+        return made[0] if self.single else made
 
     def gradient(self):
         self.check_scalar()
@@ -126,6 +122,13 @@ class Inner:
         directions = self.matching(tangents, self.parts, "tangent")
         slots = tangent(self.stretch, self.inputs, directions, self.outputs, self.count)
         return self.output.tree(self.builder, slots)
+
+    def stacked(self, apply, directions, count):
+        """What `apply` returns for each of some directions along the leading axis of every leaf, stacked alike."""
+        leaves, structure = trees.flatten(directions)
+        made = [trees.flatten(apply(*trees.unflatten(structure, [x[i] for x in leaves]))) for i in range(count)]
+        columns = zip(*(row for row, _ in made), strict=True)
+        return trees.unflatten(made[0][1], [stack(self.builder, column) for column in columns])
 
     def matching(self, given, parts, what):
         """The slots of the leaves of trees that must be like some parts."""
@@ -151,11 +154,8 @@ class Inner:
         else:
             for row in np.flatnonzero(self.outputs).tolist():
                 matrix[row] = self.adjoints(self.outputs[row : row + 1], self.one())
-        blocks, at = [], 0
-        for shape, size in zip(self.output.shapes, self.output.sizes, strict=True):
-            blocks.append(self.like_inputs(matrix[at : at + size], shape or ()))
-            at += size
-        return trees.unflatten(self.output.structure, blocks)
+        shapes = [shape or () for shape in self.output.shapes]
+        return trees.blocks(matrix, shapes, self.output.structure, self.like_inputs)
 
 
 def fresh_input(builder, x, name, argument):

@@ -96,6 +96,8 @@ def is_run(builder, flat) -> bool:
     first, last = int(flat[0]), int(flat[-1])
     if last - first != flat.size - 1 or not (np.diff(flat.astype(np.int64)) == 1).all():
         return False
+    if first <= builder.size < last:  # they come to stand between these
+        return False
     following = bisect.bisect_right(builder.runs, first, key=lambda run: run[0])  # run of constants
     before = builder.runs[following - 1][1] if following else 0
     after = builder.runs[following][0] if following < len(builder.runs) else last + 1

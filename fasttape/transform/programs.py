@@ -1,13 +1,19 @@
 """Programs to programs: a frozen program is opened again, a transform appends to it, and it is frozen anew."""
 
+from typing import NamedTuple
+
 import numpy as np
 
+from fasttape.decode import instructions, result_slots
 from fasttape.execute.calls import Calls, sites
-from fasttape.execute.renumber import inputs_read, relabel
+from fasttape.execute.coloring import coloring
+from fasttape.execute.renumber import BITS, inputs_read, relabel
 from fasttape.layout import (
+    CALL,
     CONST,
     FIRST,
     FIRST_STRUCTURAL,
+    GEMM,
     GUARD,
     LENGTH,
     LIST,
@@ -24,6 +30,8 @@ from fasttape.recorders.freeze import freeze
 from fasttape.transform.adjoint import Stretch, adjoint
 from fasttape.transform.optimize import optimize, prune
 from fasttape.transform.tangent import tangent
+
+MOST_WORDS = 1 << 22  # of patterns
 
 
 def thaw(program: Program) -> Builder:
@@ -164,3 +172,60 @@ def gradient_program(program: Program) -> Program:
         return freeze(builder, np.concatenate([program.outputs, gradient]), program.differentiated)
     finally:
         builder.close()
+
+
+def tangent_program(program: Program) -> Program:
+    """The program that computes the tangents of the outputs; those of the differentiated inputs are inputs as well."""
+    inputs = input_slots(program)
+    directions = np.arange(inputs.size, dtype=np.uint32) + np.uint32(1 + program.inputs)
+
+    def transform(stretch, wide):
+        return tangent(stretch, inputs, directions, wide.outputs, wide.ops.size)
+
+    made = transformed(widened(program, inputs.size), transform)
+    return made._replace(differentiated=program.differentiated)
+
+
+class Sparse(NamedTuple):
+    """Which outputs of a program depend on which of its differentiated inputs, and colors of the latter."""
+
+    depends: np.ndarray  # (outputs, inputs) of bool
+    colors: np.ndarray
+    count: int
+
+
+def sparsity(program: Program) -> Sparse | None:
+    """The sparsity of the Jacobian as the instructions have it, at every point; None where it is hard to find."""
+    inputs = input_slots(program)
+    words = -(-inputs.size // BITS)
+    if max(program.slots, program.aux.size) * words > MOST_WORDS or np.isin(program.ops, (GEMM, CALL)).any():
+        return None
+    bits = np.zeros((program.slots, words), np.uint64)
+    columns = np.arange(inputs.size)
+    bits[inputs, columns // BITS] = np.uint64(1) << (columns % BITS).astype(np.uint64)
+    for x in instructions(program):
+        if x.opcode != GUARD:
+            results = result_slots(program, x)
+            for operand in x.operands:
+                np.bitwise_or.at(bits, results, bits[operand])
+    colors = np.empty(inputs.size, np.int64)
+    count = coloring.now(bits, program.outputs, colors)
+    rows = bits[program.outputs].view(np.uint8)
+    depends = np.unpackbits(rows, axis=1, count=inputs.size, bitorder="little").astype(bool)
+    return Sparse(depends, colors, count) if count else None
+
+
+def jacobian_program(program: Program, sparse: Sparse, order: np.ndarray) -> Program:
+    """The program that computes the Jacobian, its numbers in some order; the tangents of a color go together."""
+
+    def transform(stretch, program):
+        inputs, one = input_slots(program), stretch.builder.constant(1.0)
+        slots, partials = np.zeros(sparse.depends.shape, np.uint32), {}
+        for color in range(sparse.count):
+            chosen = sparse.colors == color
+            directions = np.full(np.count_nonzero(chosen), one, np.uint32)
+            tangents = tangent(stretch, inputs[chosen], directions, program.outputs, program.ops.size, partials)
+            slots[:, chosen] = np.where(sparse.depends[:, chosen], tangents[:, None], 0)
+        return slots.reshape(-1)[order]
+
+    return transformed(program, transform)

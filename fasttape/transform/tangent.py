@@ -15,12 +15,15 @@ from fasttape.transform.operands import Record, call_operands, gathered, scalar_
 from fasttape.transform.rules import partials_of, times
 
 
-def tangent(stretch: Stretch, inputs, directions, outputs, count=None):
-    """Record tangents; `directions` are the slots of those of `inputs`. Returns the slots of those of `outputs`."""
+def tangent(stretch: Stretch, inputs, directions, outputs, count=None, partials=None):
+    """Record tangents; `directions` are the slots of those of `inputs`. Returns the slots of those of `outputs`.
+
+    `partials` keeps those of each instruction from one direction to the next.
+    """
     instructions = stretch.instructions(count)
     tangents = np.zeros(stretch.builder.next, np.uint32)
     tangents[inputs] = directions
-    along = Along(stretch.builder, tangents)
+    along = Along(stretch.builder, tangents, {} if partials is None else partials)
     for opcode, a, b, slot, size in instructions:
         if opcode < FIRST_STRUCTURAL:
             along.scalar(opcode, a, b, slot)
@@ -38,18 +41,29 @@ def total(parts):
     return found
 
 
+def spread_over(x, shape):
+    """x broadcast to a shape that it may have already."""
+    return x if x.shape == shape else np.broadcast_to(x, shape)
+
+
 class Along:
     """Finds the tangent of an instruction's results from those of its operands."""
 
-    def __init__(self, builder, tangents):
-        self.builder, self.tangents = builder, tangents
+    def __init__(self, builder, tangents, known):
+        self.builder, self.tangents, self.known = builder, tangents, known
+
+    def partials(self, slot, make):
+        """The partials of the instruction whose first result a slot is, recorded once."""
+        if slot not in self.known:
+            self.known[slot] = make()
+        return self.known[slot]
 
     def scalar(self, opcode, a, b, slot):
         operands, parameter = scalar_operands(self.builder.aux, opcode, a, b)
         if not any(self.tangents[s] for s in operands):
             return
-        x = [traced(self.builder, s) for s in operands]
-        partials = partials_of(opcode)(*x, *parameter, traced(self.builder, slot))
+        at = [traced(self.builder, s) for s in (*operands, slot)]
+        partials = self.partials(slot, lambda: partials_of(opcode)(*at[:-1], *parameter, at[-1]))
         pairs = [(s, d) for s, d in zip(operands, partials, strict=False) if self.tangents[s]]
         found = total(times(traced(self.builder, int(self.tangents[s])), d) for s, d in pairs)
         self.tangents[slot] = 0 if found is None else slot_of(self.builder, found)
@@ -65,7 +79,7 @@ class Along:
         strides = x.geometry.strides
         repeated = [n > 1 and strides[d] == 0 for d, n in enumerate(x.shape)]
         slots = self.tangents[x.slots[tuple(slice(1) if again else slice(None) for again in repeated)]]
-        return np.broadcast_to(gathered(self.builder, slots), x.shape) if slots.any() else None
+        return spread_over(gathered(self.builder, slots), x.shape) if slots.any() else None
 
     def elementwise(self, record, slot):
         operands = [record.operand(k) for k in range(record.count)]
@@ -74,9 +88,9 @@ class Along:
             return None
         parameter = (record.parameter,) if ops.INTEGER in ops.OPS[record.row].traits else ()
         r = TracedArray.run(self.builder, slot, record.shape)
-        partials = partials_of(record.row)(*operands, *parameter, r)
+        partials = self.partials(slot, lambda: partials_of(record.row)(*operands, *parameter, r))
         made = total(times(t, d) for t, d in zip(found, partials, strict=False) if t is not None)
-        return None if made is None else np.broadcast_to(as_traced(self.builder, made), record.shape)
+        return None if made is None else spread_over(as_traced(self.builder, made), record.shape)
 
     def reduction(self, record, slot):
         leading = bool(record.parameter)
@@ -85,7 +99,7 @@ class Along:
         found, axis = self.of_operand(x), 0 if leading else 1
         if found is not None and record.row != ADD:
             r = np.expand_dims(TracedArray.run(self.builder, slot, (record.size,)), axis)
-            found = times(found, weights(record.row, x, r, axis))
+            found = times(found, self.partials(slot, lambda: weights(record.row, x, r, axis)))
         return None if found is None else np.sum(found, axis=axis)
 
     def product(self, record, slot):
