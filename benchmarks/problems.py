@@ -1,6 +1,6 @@
 """The table: every problem that is measured, in the order of the report."""
 
-from benchmarks import arrays, calls, curvature, network, processes, ratios, recurrence, scalars
+from benchmarks import arrays, calls, curvature, network, njit, processes, ratios, recurrence, scalars
 
 PROBLEMS = (
     *calls.PROBLEMS,
@@ -9,6 +9,7 @@ PROBLEMS = (
     *arrays.PROBLEMS,
     *curvature.PROBLEMS,
     *ratios.PROBLEMS,
+    *njit.PROBLEMS,
     *processes.PROBLEMS,
     *recurrence.PROBLEMS,
 )

@@ -32,6 +32,8 @@ def python(program: str, *arguments, cache: str | None = None) -> str:
     environment = os.environ | {"PYTHONPATH": path}
     if cache is not None:
         environment |= {"NUMBA_CACHE_DIR": cache, "XDG_CACHE_HOME": cache}
+        # Python's own cache belongs to a warm start, as an installed package has it
+        environment |= {"PYTHONPYCACHEPREFIX": cache, "PYTHONDONTWRITEBYTECODE": ""}
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
 

@@ -10,6 +10,7 @@ from fasttape.api import (
     jacrev,
     jvp,
     linearize,
+    njit_value_and_grad,
     value_and_grad,
     vjp,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "jacrev",
     "jvp",
     "linearize",
+    "njit_value_and_grad",
     "record",
     "value_and_grad",
     "vjp",

@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fasttape.binding import check_argnums, match_tangents
+from fasttape.compiler.jit import left_alone
 from fasttape.derivatives import Linearization, recorded
 from fasttape.derivatives import jacobian as jacobian_of
 from fasttape.direct import BOTH, GRADIENT
 from fasttape.errors import ArgnumsError, ArgumentError, LeakError
 from fasttape.evaluation import Evaluator
-from fasttape.recording import record_call, scalar_output
+from fasttape.inside import is_compiled, value_and_gradient
+from fasttape.recording import name_of, record_call, scalar_output
 from fasttape.transform import nested
 
 
@@ -47,6 +49,10 @@ def differentiate(
     def inner(call: nested.Inner) -> Any:
         return call.value, call.gradient(), call.aux
 
+    if is_compiled(f) and nested.enclosing((args, keywords)) is None:
+        inside: tuple[Any, Any, Any] | None = value_and_gradient(f, args, keywords, argnums, has_aux, what)
+        if inside is not None:
+            return inside
     found: tuple[Any, Any, Any] = by_recording(f, args, keywords, argnums, plain, inner, has_aux)
     return found
 
@@ -90,6 +96,40 @@ def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: boo
         return (gradient, aux) if has_aux else gradient
 
     return named("grad", f, run, None if has_aux else Differentiated(GRADIENT, f, argnums))
+
+
+def njit_value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+    """A compiled function that returns the value of scalar `f` and its gradient by the arguments `argnums`.
+
+    `f` is a function compiled by `numba.njit`, and so is what is returned: optimizers and samplers that are compiled
+    themselves call it. The arguments named are float64 numbers and arrays; a gradient is a number or a new array of
+    the same shape, or a tuple of these where `argnums` is a tuple. Raises `ArgumentError` for other functions, and
+    where it is compiled Numba's `TypingError` for what has no derivative.
+
+    >>> import numba
+    >>> import numpy as np
+    >>> import fasttape as ft
+    >>> value_and_grad = ft.njit_value_and_grad(numba.njit(lambda x: np.sum(x**2)))
+    >>> @numba.njit
+    ... def descend(x, steps):
+    ...     for _ in range(steps):
+    ...         value, gradient = value_and_grad(x)
+    ...         x = x - 0.25 * gradient
+    ...     return x
+    >>> descend(np.array([4.0, -8.0]), 2)
+    array([ 1., -2.])
+    """
+    positions = argnums if isinstance(argnums, tuple) else (argnums,)
+    if not positions or not all(type(n) is int and n >= 0 for n in positions) or len(set(positions)) < len(positions):
+        raise ArgnumsError(f"argnums={argnums!r} must name arguments by their positions from 0 on, none of them twice")
+    if is_compiled(f):
+        from fasttape.compiler.compiled_gradient import njit_value_and_grad_of
+
+        made: Callable[..., Any] = njit_value_and_grad_of(f, argnums)
+        return made
+    if left_alone(f):
+        return value_and_grad(f, argnums)
+    raise ArgumentError(f"njit_value_and_grad takes a function compiled by numba.njit, not {name_of(f)}")
 
 
 def jvp(

@@ -20,6 +20,7 @@ LAYERS += (
     "decode",
     "transform",
     "evaluation",
+    "inside",
     "direct",
     "derivatives",
     "show",

@@ -93,6 +93,11 @@ def quiet(function):
     return run
 
 
+def left_alone(f) -> bool:
+    """Whether f may be a user's function that numba.njit left as it was, since Numba is told not to compile."""
+    return bool(numba.config.DISABLE_JIT) and isinstance(f, types.FunctionType)
+
+
 class _announced:
     """Says on stderr that kernels are being compiled when that takes longer than a moment."""
 

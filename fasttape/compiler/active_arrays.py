@@ -1,0 +1,259 @@
+"""Array functions of NumPy on active arrays. What is not here works element by element, or is not supported.
+
+Each implementation is a loop over active scalars, so its derivatives come from the table. `FUNCTIONS` maps a function
+to what active code calls in its place, which is the function itself unless an argument is active; `METHODS` names the
+methods of arrays that are such functions.
+"""
+
+import math
+import operator
+
+import numpy as np
+from numba import types
+from numba.core.typing.templates import AbstractTemplate, infer_global
+from numba.extending import lower_builtin, overload
+
+from fasttape.compiler import active_ops  # noqa: F401  the scalar operations that the loops here are made of
+from fasttape.compiler.active_type import SCALAR, active, as_active, dot_of, holds_active, make_active, node_of, val_of
+from fasttape.compiler.jit import kernel
+
+FUNCTIONS = {}
+METHODS = {}
+
+
+def active_form(original, method=None):
+    """Decorator of what computes a function of one or two arrays where one of them is active."""
+
+    def register(function):
+        compiled = kernel(function)
+
+        def stand_in(*args):
+            raise NotImplementedError
+
+        if function.__code__.co_argcount == 1:
+            overload(stand_in)(lambda a: (lambda a: compiled(a)) if of_numbers(a) else None)
+        else:
+            overload(stand_in)(lambda a, b: (lambda a, b: compiled(a, b)) if of_numbers(a, b) else None)
+        FUNCTIONS[original] = either(original, stand_in, function.__name__)
+        if method is not None:
+            METHODS[method] = FUNCTIONS[original]
+        return compiled
+
+    return register
+
+
+def either(original, stand_in, name):
+    """What Numba compiles as `stand_in` where an argument is active, else as the original."""
+
+    def chosen(*args):
+        raise NotImplementedError
+
+    chosen.__name__ = f"{name}_of_any"
+    globals()[chosen.__name__] = chosen  # Numba wants a function to be found by its name
+
+    @infer_global(chosen)
+    class Template(AbstractTemplate):
+        key = chosen
+
+        def generic(self, args, kws):
+            taken = stand_in if any(map(holds_active, (*args, *kws.values()))) else original
+            return self.context.resolve_function_type(taken, args, kws)
+
+    @lower_builtin(chosen, types.VarArg(types.Any))
+    def lower(context, builder, sig, args):
+        taken = stand_in if any(map(holds_active, sig.args)) else original
+        implementation = context.get_function(context.typing_context.resolve_value_type(taken), sig)
+        result = implementation(builder, args)
+        context.add_linking_libs(getattr(implementation, "libs", ()))
+        return result
+
+    return chosen
+
+
+def of_numbers(*arrays):
+    """Whether some types are those of arrays of numbers that can be active."""
+    return all(isinstance(t, types.Array) and isinstance(t.dtype, SCALAR) for t in arrays)
+
+
+@active_form(np.sum, "sum")
+def total(a):
+    s = 0.0
+    for x in a.flat:
+        s = s + x
+    return s
+
+
+@active_form(np.mean, "mean")
+def mean(a):
+    return total(a) / a.size
+
+
+@active_form(np.prod, "prod")
+def product(a):
+    s = 1.0
+    for x in a.flat:
+        s = s * x
+    return s
+
+
+@active_form(np.var, "var")
+def variance(a):
+    center = mean(a)
+    s = 0.0
+    for x in a.flat:
+        s = s + (x - center) ** 2
+    return s / a.size
+
+
+@active_form(np.std, "std")
+def deviation(a):
+    return math.sqrt(variance(a))
+
+
+@kernel
+def shared(a, best):
+    """The extreme value `best` of an array, with a derivative shared evenly by the elements that have it."""
+    count = 0
+    for x in a.flat:
+        count += x == best
+    s = as_active(0.0)
+    for x in a.flat:
+        if x == best:
+            s = s + x * (1.0 / count)
+    return make_active(best, dot_of(s), node_of(s))
+
+
+@active_form(np.max, "max")
+def largest(a):
+    best = val_of(a.flat[0])
+    for x in a.flat:
+        best = best if best > x or best != best else val_of(x)
+    return shared(a, best)
+
+
+@active_form(np.min, "min")
+def smallest(a):
+    best = val_of(a.flat[0])
+    for x in a.flat:
+        best = best if best < x or best != best else val_of(x)
+    return shared(a, best)
+
+
+@active_form(np.cumsum, "cumsum")
+def running_sum(a):
+    made = np.empty(a.size, active)
+    s = as_active(0.0)
+    for k, x in enumerate(a.flat):
+        s = s + x
+        made[k] = s
+    return made
+
+
+@active_form(np.cumprod, "cumprod")
+def running_product(a):
+    made = np.empty(a.size, active)
+    s = as_active(1.0)
+    for k, x in enumerate(a.flat):
+        s = s * x
+        made[k] = s
+    return made
+
+
+@active_form(np.linalg.norm)
+def norm(a):
+    s = as_active(0.0)
+    for x in a.flat:
+        s = math.hypot(s, x)
+    return s
+
+
+@active_form(np.outer)
+def outer(a, b):
+    made = np.empty((a.size, b.size), active)
+    for i, x in enumerate(a.flat):
+        for j, y in enumerate(b.flat):
+            made[i, j] = x * y
+    return made
+
+
+@kernel
+def inner(a, b):
+    s = as_active(0.0)
+    if a.size != b.size:
+        raise ValueError("incompatible array sizes for np.dot(a, b)")
+    for k in range(a.size):
+        s = s + a[k] * b[k]
+    return s
+
+
+@kernel
+def vector_matrix(a, b):
+    made = np.empty(b.shape[1], active)
+    for j in range(b.shape[1]):
+        made[j] = inner(a, b[:, j])
+    return made
+
+
+@kernel
+def matrix_vector(a, b):
+    made = np.empty(a.shape[0], active)
+    for i in range(a.shape[0]):
+        made[i] = inner(a[i], b)
+    return made
+
+
+@kernel
+def matrix_matrix(a, b):
+    made = np.empty((a.shape[0], b.shape[1]), active)
+    for i in range(a.shape[0]):
+        for j in range(b.shape[1]):
+            made[i, j] = inner(a[i], b[:, j])
+    return made
+
+
+PRODUCTS = {(1, 1): inner, (1, 2): vector_matrix, (2, 1): matrix_vector, (2, 2): matrix_matrix}
+
+
+def matrix_product(a, b):
+    """Stands for np.dot and the operator @ of arrays with one or two dimensions."""
+    raise NotImplementedError
+
+
+@overload(matrix_product)
+def choose_product(a, b):
+    if not of_numbers(a, b) or (a.ndim, b.ndim) not in PRODUCTS:
+        return None
+    compiled = PRODUCTS[a.ndim, b.ndim]
+    return lambda a, b: compiled(a, b)
+
+
+overload(operator.matmul)(
+    lambda a, b: (lambda a, b: matrix_product(a, b)) if holds_active(a) or holds_active(b) else None
+)
+
+
+def choose(c, x, y):
+    """Stands for np.where with three arguments."""
+    raise NotImplementedError
+
+
+@overload(choose)
+def choose_where(c, x, y):
+    def scalar(c, x, y):
+        return as_active(x) if c else as_active(y)
+
+    def array(c, x, y):
+        shape = np.broadcast_shapes(np.shape(c), np.shape(x), np.shape(y))
+        conditions, u, v = np.broadcast_to(c, shape), np.broadcast_to(x, shape), np.broadcast_to(y, shape)
+        made = np.empty(shape, active)
+        for i in np.ndindex(shape):
+            made[i] = u[i] if conditions[i] else v[i]
+        return made
+
+    if any(isinstance(t, types.Array) for t in (c, x, y)):
+        return array
+    return scalar
+
+
+FUNCTIONS[np.dot] = METHODS["dot"] = either(np.dot, matrix_product, "dot")
+FUNCTIONS[np.where] = either(np.where, choose, "where")

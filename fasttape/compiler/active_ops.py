@@ -1,0 +1,279 @@
+"""The operations of the table on active numbers and arrays of them, in every spelling that the rows name.
+
+The value is computed by the function that the user wrote, as Numba compiles it for plain numbers; the partials come
+from the row. An operation whose partials are 0 everywhere gives a plain number.
+"""
+
+import builtins
+import itertools
+import math
+import operator
+
+import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.core.errors import NumbaError
+from numba.core.typing import signature
+from numba.core.typing.templates import AbstractTemplate, infer_global
+from numba.extending import lower_builtin, overload
+
+from fasttape import ops
+from fasttape.compiler.active_type import (
+    SCALAR,
+    Active,
+    Term,
+    active,
+    is_active,
+    is_active_array,
+    merge,
+    pack,
+    unpack,
+)
+from fasttape.compiler.switch import Emitter, kernel_of
+
+POWI = ops.OPS[ops.CODE["powi"]]
+# What makes a plain number of one, besides the rows whose partials are 0
+LIBRARIES = {"numpy": np, "math": math}  # the modules that Numba knows
+IN_PLACE = {}  # by operator: what active code calls in its place
+PLAIN = (int, bool, round, math.floor, math.ceil, math.trunc, operator.not_, operator.truth)
+
+
+def spellings(op):
+    """Pairs (function, whether it works in place) of those that a row names and of their operators."""
+    for name in op.names:
+        module, _, attribute = name.rpartition(".")
+        if module == "operator":
+            yield getattr(operator, attribute), False
+            inplace = getattr(operator, f"i{attribute.rstrip('_')}", None)
+            if inplace is not None:
+                yield inplace, True
+            if hasattr(builtins, attribute):
+                yield getattr(builtins, attribute), False
+        elif hasattr(LIBRARIES.get(module), attribute):
+            yield getattr(LIBRARIES[module], attribute), False
+
+
+def plain_type(t):
+    return types.float64 if is_active(t) else types.unliteral(t)
+
+
+def plain_value(builder, t, x):
+    return builder.extract_value(x, 0) if is_active(t) else x
+
+
+def plain_signature(typing_context, function, argument_types):
+    """The signature of a function for plain numbers in place of active ones, or None."""
+    try:
+        return typing_context.resolve_function_type(function, tuple(map(plain_type, argument_types)), {})
+    except NumbaError:
+        return None
+
+
+def compute(context, builder, function, argument_types, args):
+    """The result of a function for plain numbers in place of active ones, and its type."""
+    found = plain_signature(context.typing_context, function, argument_types)
+    values = [
+        context.cast(builder, plain_value(builder, t, x), plain_type(t), target)
+        for t, x, target in zip(argument_types, args, found.args, strict=True)
+    ]
+    implementation = context.get_function(context.typing_context.resolve_value_type(function), found)
+    result = implementation(builder, values)
+    context.add_linking_libs(getattr(implementation, "libs", ()))
+    return result, found.return_type
+
+
+def accept(function, arity, typer, lower):
+    """Let a function take active scalars: `typer(typing context, argument types)` gives the type of the result."""
+
+    @infer_global(function)
+    class Accepting(AbstractTemplate):
+        key = function
+
+        def generic(self, args, kws):
+            if (
+                kws
+                or len(args) != arity
+                or not any(map(is_active, args))
+                or not all(isinstance(t, SCALAR) for t in args)
+            ):
+                return None
+            returned = typer(self.context, args)
+            return returned and signature(returned, *map(types.unliteral, args))
+
+    for classes in itertools.product(SCALAR, repeat=arity):
+        if Active in classes:
+            lower_builtin(function, *classes)(lower)
+
+
+def accept_plain(function, arity, plain):
+    """Let a function take active scalars for their values, of which `plain` computes the result."""
+
+    def typer(typing_context, args):
+        found = plain_signature(typing_context, plain, args)
+        return found and found.return_type
+
+    def lower(context, builder, sig, args):
+        result, returned = compute(context, builder, plain, sig.args, args)
+        return context.cast(builder, result, returned, sig.return_type)
+
+    accept(function, arity, typer, lower)
+
+
+def accept_differentiated(function, op, plain):
+    """Let a function take active scalars by the rule of a row; `plain` computes the value."""
+    if ops.ZERO_DERIVATIVE in op.traits:
+        accept_plain(function, op.arity, plain)
+        return
+
+    def typer(typing_context, args):
+        return plain_signature(typing_context, plain, args) and active
+
+    def lower(context, builder, sig, args):
+        value, returned = compute(context, builder, plain, sig.args, args)
+        value = context.cast(builder, value, returned, types.float64)
+        row = POWI if op.name == "pow" and isinstance(sig.args[1], types.Integer) else op
+        wanted = [types.float64, types.int64 if row is POWI else types.float64][: op.arity]
+        operands = [
+            context.cast(builder, plain_value(builder, t, x), plain_type(t), target)
+            for t, x, target in zip(sig.args, args, wanted, strict=True)
+        ]
+        rule = kernel_of(row.partials)
+        made, returned = Emitter(context, builder, types.float64).run(
+            rule, [*wanted, types.float64], [*operands, value]
+        )
+        partials = numbers(context, builder, made, returned)
+        linear = ops.LINEAR in row.traits
+        terms = [Term(builder, d, x, linear) for t, x, d in zip(sig.args, args, partials, strict=False) if is_active(t)]
+        return merge(context, builder, value, terms, linear=linear)
+
+    accept(function, op.arity, typer, lower)
+
+
+def numbers(context, builder, made, returned):
+    """The items of a tuple as float64."""
+    items = cgutils.unpack_tuple(builder, made, len(returned))
+    return [context.cast(builder, x, t, types.float64) for x, t in zip(items, returned, strict=True)]
+
+
+def accept_arrays(function, arity, result):
+    """Let a function take arrays of active numbers, element by element; `result` is the dtype of what it returns."""
+
+    def one(x):
+        out = np.empty(x.shape, result)
+        for i in np.ndindex(x.shape):
+            out[i] = function(x[i])
+        return out
+
+    def two(x, y):
+        shape = np.broadcast_shapes(np.shape(x), np.shape(y))
+        u, v, out = np.broadcast_to(x, shape), np.broadcast_to(y, shape), np.empty(shape, result)
+        for i in np.ndindex(shape):
+            out[i] = function(u[i], v[i])
+        return out
+
+    def left(x, y):
+        out = np.empty(x.shape, result)
+        for i in np.ndindex(x.shape):
+            out[i] = function(x[i], y)
+        return out
+
+    def right(x, y):
+        out = np.empty(y.shape, result)
+        for i in np.ndindex(y.shape):
+            out[i] = function(x, y[i])
+        return out
+
+    def choose(x, y):
+        if not takes_arrays(x, y):
+            return None
+        arrays = isinstance(x, types.Array), isinstance(y, types.Array)
+        return {(True, True): two, (True, False): left, (False, True): right}[arrays]
+
+    if arity == 1:
+        overload(function)(lambda x: one if is_active_array(x) else None)
+    elif arity == 2:
+        overload(function)(choose)
+
+
+def takes_arrays(x, y):
+    """Whether two operands are an array and an array or a scalar, and one of them is active."""
+    elements = [t.dtype if isinstance(t, types.Array) else t for t in (x, y)]
+    arrays = any(isinstance(t, types.Array) for t in (x, y))
+    return arrays and any(map(is_active, elements)) and all(isinstance(t, SCALAR) for t in elements)
+
+
+def in_place(function, op, plain):
+    """What active code calls for an operator in place, since Numba's own typing of those refuses unknown arrays."""
+
+    def operator_in_place(x, y):
+        raise NotImplementedError
+
+    def update(x, y):
+        v = np.broadcast_to(y.copy(), x.shape)
+        for i in np.ndindex(x.shape):
+            x[i] = plain(x[i], v[i])
+        return x
+
+    def update_by_scalar(x, y):
+        for i in np.ndindex(x.shape):
+            x[i] = plain(x[i], y)
+        return x
+
+    def choose(x, y):
+        if is_active_array(x):
+            return update if isinstance(y, types.Array) else update_by_scalar
+        return None if is_active(x) or is_active(y) else lambda x, y: function(x, y)
+
+    operator_in_place.__name__ = f"{op.name}_in_place"
+    globals()[operator_in_place.__name__] = operator_in_place  # Numba wants a function to be found by its name
+    accept_differentiated(operator_in_place, op, plain)
+    overload(operator_in_place)(choose)
+    return operator_in_place
+
+
+def register(op):
+    """All spellings of a row."""
+    flat = ops.ZERO_DERIVATIVE in op.traits
+    result = types.boolean if ops.PREDICATE in op.traits else types.float64 if flat else active
+    plain = None
+    for function, inplace in spellings(op):
+        if inplace:
+            IN_PLACE[function] = in_place(function, op, plain)
+            continue
+        plain = function
+        accept_arrays(function, op.arity, result)
+        accept_differentiated(function, op, plain)
+
+
+def choose_by(function, comparison):
+    """Let Python's max or min take active scalars: the operand that it returns, the first of equal ones."""
+
+    @infer_global(function)
+    class Choosing(AbstractTemplate):
+        key = function
+
+        def generic(self, args, kws):
+            if kws or len(args) < 2 or not any(map(is_active, args)) or not all(isinstance(t, SCALAR) for t in args):
+                return None
+            return signature(active, *[active] * len(args))
+
+    @lower_builtin(function, types.VarArg(Active))
+    def lower(context, builder, sig, args):
+        kept = unpack(builder, args[0])
+        for other in (unpack(builder, x) for x in args[1:]):
+            keep = builder.fcmp_ordered(comparison, kept[0], other[0])
+            kept = tuple(builder.select(keep, x, y) for x, y in zip(kept, other, strict=True))
+        return pack(context, builder, *kept)
+
+
+def float_of(context, builder, sig, args):
+    return args[0]
+
+
+for _op in ops.OPS:
+    register(_op)
+for _function in PLAIN:
+    accept_plain(_function, 1, _function)
+accept(float, 1, lambda typing_context, args: active, float_of)
+choose_by(max, ">=")
+choose_by(min, "<=")

@@ -1,0 +1,178 @@
+"""Compiled functions that record a user's compiled function on a linear tape and sweep it, one for each use of it."""
+
+import functools
+import inspect
+import types as python
+import weakref
+from typing import Any, NamedTuple
+
+import numba
+from numba import types
+from numba.core.errors import TypingError
+from numba.extending import overload
+
+from fasttape.compiler import active_ops  # noqa: F401  teaches Numba the operations on active numbers
+from fasttape.compiler.active_type import SCALAR, as_active
+from fasttape.compiler.jit import INTERNAL, OPTIONS
+from fasttape.compiler.linear_memory import LENGTH, THREAD
+from fasttape.compiler.linear_sweep import (
+    arguments,
+    begin,
+    call_on_tape,
+    gradients,
+    header,
+    primal,
+    reverse,
+    thread_tape,
+)
+from fasttape.compiler.reached import digest_of
+from fasttape.compiler.retarget import OWN, activate
+
+MADE: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # by dispatcher: what was made of it, by use
+
+
+class Run(NamedTuple):
+    """A compiled driver, and the types of arguments that it cannot be compiled for."""
+
+    compiled: Any
+    refused: set
+
+
+def output(y):
+    """What is differentiated of what a function returned: an active number; passive where y is no scalar."""
+    raise NotImplementedError
+
+
+@overload(output, jit_options=INTERNAL)
+def choose_output(y):
+    if isinstance(y, types.Array) and y.ndim == 0 and isinstance(y.dtype, SCALAR):
+        return lambda y: as_active(y[()])
+    return (lambda y: as_active(y)) if isinstance(y, SCALAR) else (lambda y: as_active(0.0))
+
+
+def only_output(y):
+    """The same, where anything but a scalar is an error."""
+    raise NotImplementedError
+
+
+@overload(only_output, jit_options=INTERNAL)
+def choose_only_output(y):
+    if not isinstance(y, SCALAR):
+        raise TypingError("njit_value_and_grad needs a function that returns one number")
+    return lambda y: as_active(y)
+
+
+def first_output(y):
+    """The same of a function that returns an auxiliary output, too."""
+    raise NotImplementedError
+
+
+@overload(first_output, jit_options=INTERNAL)
+def choose_first_output(y):
+    if isinstance(y, types.BaseTuple) and len(y) == 2:
+        return lambda y: output(y[0])
+    return lambda y: as_active(0.0)
+
+
+def driver(digest, argnums):
+    """(tape, args) -> (what f returns, with plain numbers; adjoints of the inputs behind a zero)."""
+
+    def value_and_adjoints(tape, args):
+        digest
+        start = begin(tape)
+        inputs = arguments(tape, argnums, args)
+        count = header(tape)[LENGTH] - start
+        y = call_on_tape(unpacked, tape, start, inputs)
+        return primal(y), reverse(tape, start, count, of_output(y))  # noqa: F821
+
+    return value_and_adjoints
+
+
+def njit_driver(digest, argnums, positions):
+    """(*args) -> (what f returns, its gradient), for callers that are compiled themselves."""
+
+    def value_and_grad(*args):
+        digest
+        tape = thread_tape()
+        start = begin(tape)
+        inputs = arguments(tape, positions, args)
+        count = header(tape)[LENGTH] - start
+        y = call_on_tape(unpacked, tape, start, inputs)
+        return primal(y), gradients(argnums, args, reverse(tape, start, count, of_output(y)))  # noqa: F821
+
+    return value_and_grad
+
+
+def unpacked(args):
+    return f(*args)  # noqa: F821  see `bound`
+
+
+def bound(function, like, **namespace):
+    """A copy of a function with more globals, under the name and in the file of another: the key of Numba's cache."""
+    code = function.__code__.replace(co_filename=like.__code__.co_filename, co_firstlineno=like.__code__.co_firstlineno)
+    copy = python.FunctionType(code, function.__globals__ | namespace, like.__name__, None, function.__closure__)
+    copy.__qualname__, copy.__module__ = f"{like.__qualname__}.{function.__name__}", like.__module__
+    return copy
+
+
+def compiled_of(dispatcher, use, make, **namespace):
+    """What is compiled for one use of a user's function; `make(digest)` gives its code, once."""
+    made = MADE.setdefault(dispatcher, {})
+    if use not in made:
+        kept = is_cached(dispatcher)
+        digest = digest_of(dispatcher) if kept else None
+        function = dispatcher.py_func
+        inner = numba.njit(**INTERNAL)(bound(unpacked, function, f=activate(dispatcher)))
+        driver = bound(make(digest), function, unpacked=inner, **namespace)
+        made[use] = Run(numba.njit(**OPTIONS, cache=kept and digest is not None)(driver), set())
+        OWN.add(made[use].compiled)
+    return made[use]
+
+
+def value_and_adjoints_of(dispatcher, argnums, has_aux):
+    """The compiled `driver` of a user's compiled function."""
+    use, kind = ("python", argnums, has_aux), first_output if has_aux else output
+    return compiled_of(dispatcher, use, functools.partial(driver, argnums=argnums), of_output=kind)
+
+
+def njit_value_and_grad_of(dispatcher, argnums):
+    """The compiled `njit_driver` of a user's compiled function."""
+    positions = argnums if isinstance(argnums, tuple) else (argnums,)
+    make = functools.partial(njit_driver, argnums=argnums, positions=positions)
+    return compiled_of(dispatcher, ("njit", argnums), make, of_output=only_output).compiled
+
+
+def is_cached(dispatcher) -> bool:
+    """Whether the user asked Numba to keep a function on disk."""
+    return type(dispatcher._cache).__name__ != "NullCache"
+
+
+def record_inside(dispatcher, argnums, has_aux, args):
+    """The value and the adjoints of the inputs of a call; None where Numba cannot compile it for active numbers."""
+    run = value_and_adjoints_of(dispatcher, argnums, has_aux)
+    given = tuple(map(numba.typeof, args)) if run.refused else None
+    if given in run.refused:
+        return None
+    start = THREAD.header[LENGTH]
+    try:
+        return run.compiled(THREAD.address, args)
+    except Exception:
+        kinds = tuple(map(numba.typeof, args))
+        if (types.int64, types.BaseTuple.from_types(kinds)) in run.compiled.overloads:
+            raise  # it compiled, and this is what it does
+        run.refused.add(kinds)
+        return None
+    finally:
+        THREAD.header[LENGTH] = start
+
+
+def positional(dispatcher, args, keywords):
+    """The arguments of a call by position; None where they do not fit, which is for Python to complain about."""
+    if not keywords:
+        return tuple(args)
+    try:
+        call = inspect.signature(dispatcher.py_func).bind(*args, **keywords)
+    except TypeError:
+        return None
+    call.apply_defaults()
+    return None if call.kwargs else call.args

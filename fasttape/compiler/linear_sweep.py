@@ -1,0 +1,307 @@
+"""What compiled code does with a linear tape: active numbers for inputs, plain ones for outputs, the reverse sweep."""
+
+import numpy as np
+from numba import carray, types
+from numba.core import cgutils
+from numba.core.imputils import fix_returning_optional, impl_ret_borrowed
+from numba.core.typing import signature
+from numba.extending import intrinsic, overload
+
+from fasttape.compiler.active_type import (
+    active,
+    dot_of,
+    holds_active,
+    is_active,
+    is_active_array,
+    make_active,
+    node_of,
+    val_of,
+)
+from fasttape.compiler.jit import INTERNAL, kernel
+from fasttape.compiler.linear_memory import (
+    ADJOINTS,
+    FAILED,
+    FULL,
+    HEADER,
+    LENGTH,
+    RECORD,
+    RECORDS,
+    ROOM,
+    WORD,
+    current_tape,
+    full,
+    reserve,
+    resize_adjoints,
+    word,
+)
+
+LOW_HALF = 0xFFFFFFFF
+WORDS = len(HEADER)
+
+
+@intrinsic
+def pointer(typingctx, address):
+    """The pointer of an address."""
+    return types.voidptr(address), lambda c, b, sig, args: b.inttoptr(args[0], cgutils.voidptr_t)
+
+
+@kernel
+def header(tape):
+    """The words of the header of the tape at an address."""
+    return carray(pointer(tape), (WORDS,), np.int64)
+
+
+@intrinsic
+def thread_tape(typingctx):
+    """The address of the tape of the thread."""
+
+    def emit(context, builder, sig, args):
+        tape = builder.call(current_tape(builder.module), [])
+        with builder.if_then(builder.icmp_unsigned("==", tape, word(0)), likely=False):
+            full(context)(builder)
+        return tape
+
+    return types.int64(), emit
+
+
+@intrinsic
+def make_room(typingctx, tape, needed):
+    """Make room for some slots on the tape at an address."""
+
+    def emit(context, builder, sig, args):
+        reserve(builder, builder.inttoptr(args[0], WORD.as_pointer()), args[1], full(context))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), emit
+
+
+@intrinsic
+def make_adjoints(typingctx, tape):
+    """Make room for as many adjoints as the tape at an address has room for records."""
+
+    def emit(context, builder, sig, args):
+        resize_adjoints(context, builder, builder.inttoptr(args[0], WORD.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(types.int64), emit
+
+
+@kernel
+def begin(tape):
+    """The length of a tape at the begin of a recording; the outermost one forgets that an earlier one was too long."""
+    words = header(tape)
+    if words[LENGTH] == 1:
+        words[FAILED] = 0
+    return words[LENGTH]
+
+
+@kernel
+def take_slots(tape, count):
+    """The node of the first of some new slots that are inputs."""
+    words = header(tape)
+    first = words[LENGTH]
+    make_room(tape, first + count)
+    words[LENGTH] = first + count
+    return (np.uint64(tape) << np.uint64(16)) | np.uint64(first)
+
+
+@intrinsic
+def read_only(typingctx, x):
+    """An array that no typed code writes to, as the arguments of a recorded function are."""
+    return x.copy(readonly=True)(x), lambda c, b, sig, args: impl_ret_borrowed(c, b, sig.return_type, args[0])
+
+
+def activated(tape, x):
+    """x with inputs of the tape in place of its numbers."""
+    raise NotImplementedError
+
+
+@overload(activated, jit_options=INTERNAL)
+def choose_activated(tape, x):
+    if isinstance(x, types.Float):
+        return lambda tape, x: make_active(x, 1.0, take_slots(tape, 1))
+    if isinstance(x, types.BaseTuple):
+        return lambda tape, x: each_activated(tape, x)
+
+    def array(tape, x):
+        made = np.empty(x.shape, active)
+        node = take_slots(tape, x.size)
+        for index, v in np.ndenumerate(x):
+            made[index] = make_active(v, 1.0, node)
+            node += np.uint64(1)
+        return read_only(made)
+
+    return array
+
+
+def primal(y):
+    """y with plain numbers in place of active ones."""
+    raise NotImplementedError
+
+
+@overload(primal, jit_options=INTERNAL)
+def choose_primal(y):
+    if is_active(y):
+        return lambda y: val_of(y)
+    if isinstance(y, types.BaseTuple) and holds_active(y):
+        return lambda y: each_primal(y)
+    if not is_active_array(y):
+        return lambda y: y
+
+    def array(y):
+        made = np.empty(y.shape, np.float64)
+        for index in np.ndindex(y.shape):
+            made[index] = val_of(y[index])
+        return made
+
+    return array
+
+
+def resolved(typingctx, stub, *argument_types):
+    """The type that a call of an overloaded function has."""
+    return typingctx.resolve_function_type(typingctx.resolve_value_type(stub), argument_types, {}).return_type
+
+
+@intrinsic
+def each_activated(typingctx, tape, x):
+    kinds = [resolved(typingctx, activated, tape, t) for t in x]
+    returned = types.BaseTuple.from_types(kinds)
+    return returned(tape, x), lambda c, b, sig, args: activate_items(c, b, sig, args, range(len(x)))
+
+
+@intrinsic(prefer_literal=True)
+def arguments(typingctx, tape, argnums, args):
+    """The tuple `args` with inputs of the tape in the places `argnums`."""
+    chosen = [n.literal_value for n in argnums]
+    kinds = [resolved(typingctx, activated, tape, t) if n in chosen else t for n, t in enumerate(args)]
+    returned = types.BaseTuple.from_types(kinds)
+
+    def emit(context, builder, sig, args):
+        return activate_items(context, builder, sig, (args[0], args[2]), chosen)
+
+    return returned(tape, argnums, args), emit
+
+
+def activate_items(context, builder, sig, args, chosen):
+    """The items of a tuple, those that are chosen activated."""
+    tape, items, item_types, made = args[0], args[1], sig.args[-1], []
+    for n, (item, t) in enumerate(zip(cgutils.unpack_tuple(builder, items, len(item_types)), item_types, strict=True)):
+        if n in chosen:
+            call = signature(sig.return_type[n], types.int64, t)
+            item = context.compile_internal(builder, lambda tape, x: activated(tape, x), call, (tape, item))
+        elif context.enable_nrt:
+            context.nrt.incref(builder, t, item)
+        made.append(item)
+    return context.make_tuple(builder, sig.return_type, made)
+
+
+def numbers_like(x, numbers, at):
+    """The part of a vector from a place on that belongs to x, in the shape of x."""
+    raise NotImplementedError
+
+
+@overload(numbers_like, jit_options=INTERNAL)
+def choose_numbers_like(x, numbers, at):
+    if isinstance(x, types.Array):
+        return lambda x, numbers, at: numbers[at : at + x.size].reshape(x.shape)
+    return lambda x, numbers, at: numbers[at]
+
+
+def size_of(x):
+    """How many inputs x stands for."""
+    raise NotImplementedError
+
+
+@overload(size_of, jit_options=INTERNAL)
+def choose_size_of(x):
+    return (lambda x: x.size) if isinstance(x, types.Array) else (lambda x: 1)
+
+
+@intrinsic(prefer_literal=True)
+def gradients(typingctx, argnums, args, adjoints):
+    """The adjoints of the inputs, behind a zero, as numbers and arrays like the arguments `argnums`: one or a tuple."""
+    single = isinstance(argnums, types.IntegerLiteral)
+    chosen = [n.literal_value for n in ([argnums] if single else argnums)]
+    kinds = [resolved(typingctx, numbers_like, args[n], adjoints, types.int64) for n in chosen]
+
+    def emit(context, builder, sig, values):
+        items, at, places = cgutils.unpack_tuple(builder, values[1], len(args)), word(1), {}
+        for n in sorted(chosen):
+            places[n] = at
+            size = context.compile_internal(builder, lambda x: size_of(x), types.int64(args[n]), (items[n],))
+            at = builder.add(at, size)
+        made = []
+        for n, kind in zip(chosen, kinds, strict=True):
+            call = kind(args[n], adjoints, types.int64)
+            operands = (items[n], values[2], places[n])
+            take = lambda x, numbers, at: numbers_like(x, numbers, at)  # noqa: E731
+            made.append(context.compile_internal(builder, take, call, operands))
+        return made[0] if single else context.make_tuple(builder, sig.return_type, made)
+
+    returned = kinds[0] if single else types.BaseTuple.from_types(kinds)
+    return returned(argnums, args, adjoints), emit
+
+
+@intrinsic
+def each_primal(typingctx, y):
+    returned = types.BaseTuple.from_types([resolved(typingctx, primal, t) for t in y])
+
+    def emit(context, builder, sig, args):
+        made = []
+        for n, (item, t) in enumerate(zip(cgutils.unpack_tuple(builder, args[0], len(y)), y, strict=True)):
+            call = signature(sig.return_type[n], t)
+            made.append(context.compile_internal(builder, lambda y: primal(y), call, (item,)))
+        return context.make_tuple(builder, sig.return_type, made)
+
+    return returned(y), emit
+
+
+@intrinsic
+def call_on_tape(typingctx, function, tape, start, args):
+    """function(args); where that raises, the tape at an address gets back the length `start`."""
+    found = function.get_call_type(typingctx, (args,), {})
+
+    def emit(context, builder, sig, values):
+        compiled = function.dispatcher.overloads[found.args]
+        status, result = context.call_internal_no_propagate(builder, compiled.fndesc, found, values[3:])
+        context.add_linking_libs([compiled.library])
+        with builder.if_then(status.is_error, likely=False):
+            words = builder.inttoptr(values[1], WORD.as_pointer())
+            builder.store(values[2], builder.gep(words, [word(LENGTH)]))
+            context.call_conv.return_status_propagate(builder, status)
+        return fix_returning_optional(context, builder, found, status, result)
+
+    return found.return_type(function, tape, types.int64, args), emit
+
+
+@kernel
+def reverse(tape, first, count, y):
+    """The adjoints of y by the `count` input slots from `first` on, behind a zero; the tape loses them all."""
+    words = header(tape)
+    length, failed = words[LENGTH], words[FAILED]
+    words[LENGTH], words[FAILED] = first, 0
+    if failed:
+        raise MemoryError(FULL)
+    found = np.zeros(count + 1)
+    last = np.int64(node_of(y) & np.uint64(LOW_HALF))
+    if dot_of(y) == 0.0 or last < first:
+        return found
+    if words[ROOM] < length:
+        make_adjoints(tape)
+    records = carray(pointer(words[RECORDS]), (length,), RECORD)
+    adjoints = carray(pointer(words[ADJOINTS]), (length,), np.float64)
+    adjoints[last] = dot_of(y)
+    inputs = np.uint32(first + count)
+    slot = np.uint32(last)
+    while slot >= inputs:
+        g = adjoints[slot]
+        if g != 0.0:
+            record = records[slot]
+            adjoints[slot] = 0.0
+            adjoints[record.a] += record.da * g
+            adjoints[record.b] += record.db * g
+        slot -= np.uint32(1)
+    for k in range(count):
+        found[k + 1] = adjoints[first + k]
+        adjoints[first + k] = 0.0
+    return found
