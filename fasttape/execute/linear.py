@@ -153,6 +153,8 @@ def pushed_colors(digest):
 class LinearTape:
     """The derivative of a program at the point of a workspace that has run forward; threads may share it."""
 
+    borrowed = ()  # memory that goes back to the pool in the end
+
     @quiet
     def __init__(self, workspace: Workspace):
         program, plan, columns = workspace.program, workspace.plan, workspace.columns
@@ -161,9 +163,10 @@ class LinearTape:
         entries, products, listed = plan.room
         lead, term = lead_type(self.dtype), term_type(self.dtype)
         most = program.slots + entries  # each slot may take an entry besides those where operands meet
-        self.memory = POOL.take((program.slots * lead.itemsize + most * term.itemsize) // WORD + 1, FLOAT64)
-        terms = records(self.memory, 0, most, term)
-        leads = records(self.memory, most * term.itemsize, program.slots, lead)
+        memory = POOL.take((program.slots * lead.itemsize + most * term.itemsize) // WORD + 1, FLOAT64)
+        self.borrowed = [memory]
+        terms = records(memory, 0, most, term)
+        leads = records(memory, most * term.itemsize, program.slots, lead)
         tables = np.empty((products + 1, 4), np.int64), np.empty((products, 4), np.int64), np.empty(listed, lead)
         self.tables, self.used = tables, np.zeros(5, np.int64)
         self.outputs = np.empty(program.outputs.size, lead)
@@ -175,25 +178,16 @@ class LinearTape:
         self.terms = terms[: self.used[ENTRIES]]
         self.inputs = sum(stop - start for start, stop in program.differentiated)
         self.workspace = workspace if products else None  # products read the values of their operands
-        self.values = workspace.values if products else workspace.values[:0]
+        self.values = workspace.values if products else np.empty(0, self.dtype)
 
     def compact(self):
         """Give back memory that was not needed; worth its time for a linear tape that lives."""
         self.terms = self.terms.view(np.uint8).copy().view(self.terms.dtype)
-        POOL.give(self.memory)
-        self.memory = None
+        POOL.give(self.borrowed.pop(0))
 
     def __del__(self):
-        if self.memory is not None:
-            POOL.give(self.memory)
-        for idle in self.idle.values():
-            for buffers in idle:
-                POOL.give(buffers[0])
-
-    @property
-    def size(self) -> int:
-        """The number of entries."""
-        return int(self.used[ENTRIES])
+        for memory in self.borrowed:
+            POOL.give(memory)
 
     def coloring(self):
         """The number of colors of the columns of the Jacobian, the patterns of all nodes and the colors; or None.
@@ -263,7 +257,9 @@ class LinearTape:
         except IndexError:
             pass
         size = int(self.used[NODES]) * len(width)
-        cells = POOL.take(size, self.dtype)
+        memory = POOL.take(1 + size, self.dtype)
+        self.borrowed.append(memory)
+        cells = memory[1:]  # the element with which a cache line begins, and so every cell of one line
         if way == "pull":
             cells[:size] = 0.0
         largest = 0

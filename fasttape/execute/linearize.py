@@ -14,8 +14,8 @@ from fasttape.compiler.dispatch import step_partials
 from fasttape.compiler.jit import inlined, kernel, sweep
 from fasttape.execute.blocks import BLOCK, block, inner_stride, operand, points, run
 from fasttape.execute.elementwise import CX, SEED, contributions
+from fasttape.execute.linear_pruning import prune
 from fasttape.execute.products import matrix, sizes
-from fasttape.execute.prune import prune
 from fasttape.execute.reductions import ELEMENTS, WEIGHTS, weigh, weigh_block
 from fasttape.execute.terms import (
     ENTRIES,
