@@ -16,15 +16,15 @@ from fasttape import binding
 from fasttape.evaluation import Evaluator
 from fasttape.execute import caller as c
 from fasttape.execute import conversion as v
+from fasttape.execute.blocks import LINE
 from fasttape.execute.interpreter import Workspace, address
 from fasttape.layout import FORWARD, REVERSE
 from fasttape.recorders import dependencies as d
 from fasttape.recording import Output
 
 VALUE, GRADIENT, BOTH = "outputs", "gradient", "value_and_gradient"  # what to return, as methods of Evaluator
-CONTAINERS = {list: v.LIST, tuple: v.TUPLE, dict: v.DICT}
 KINDS = {d.LIST: v.LIST, d.TUPLE: v.TUPLE, d.DICT: v.DICT, d.INSTANCE: v.INSTANCE}
-IMMUTABLE = (int, float, complex, str, bytes, bool, type(None))
+CONTAINERS = {cls: KINDS[kind] for cls, kind in d.CONTAINERS.items()}
 LONG = 4096  # slots; giving the interpreter's lock back for less costs more than others gain
 
 
@@ -81,7 +81,7 @@ class Nodes:
         """A node for an array; behind its shape stands the length of memory that holds it with room to align it."""
         size = int(np.prod(shape, dtype=np.int64))
         at = len(self.shapes)
-        self.shapes += [*shape, size + v.LINE // self.dtype.itemsize]
+        self.shapes += [*shape, size + LINE // self.dtype.itemsize]
         self.add(kind, cls=id(np.ndarray), size=len(shape), shape=at, numbers=size, **fields)
 
     def snapshot(self, x: d.Snapshot, **where: int) -> None:
@@ -157,7 +157,7 @@ def describe_results(nodes: Nodes, evaluator: Evaluator, what: str) -> None:
 
     def add_output(out: Output, **where: int) -> None:
         if out.start == out.stop and out.shape is None:
-            if type(out.value) not in IMMUTABLE:
+            if type(out.value) not in d.BUILTIN:
                 raise UnknownError
             nodes.add(v.SAME, slot=nodes.hold(out.value), **where)
         elif out.boolean:
@@ -223,9 +223,7 @@ class Direct:
 
     def run(self, args: Any, *, exact: bool = False) -> Any:
         """Replay the recording in Python; raises `ReplayError` where it does not hold."""
-        d.check(self.evaluator.recording.dependencies)
-        values = binding.match(self.evaluator.signature, args, exact=exact)
-        return self.evaluator.run(values, self.use, keep=self.what != VALUE)
+        return self.evaluator.run(self.evaluator.leaves(args, exact=exact), self.use, keep=self.what != VALUE)
 
     def fill(self) -> None:
         """Describe the recording; raises `UnknownError`."""

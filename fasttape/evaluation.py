@@ -12,6 +12,7 @@ from fasttape.execute.interpreter import Workspace
 from fasttape.execute.linear import LinearTape
 from fasttape.execute.plan import plan_for
 from fasttape.execute.swept import Swept
+from fasttape.recorders.dependencies import check
 from fasttape.recording import outputs_of
 
 
@@ -32,6 +33,11 @@ class Evaluator:
     def plan(self):
         segments = None if self.whole else tuple((leaf.start, leaf.stop) for leaf in self.signature.leaves)
         return plan_for(self.program, segments, again=self.again)
+
+    def leaves(self, args, *, exact=False):
+        """The leaves of arguments for which the recording holds, as `binding.match`; raises `ReplayError`."""
+        check(self.recording.dependencies)
+        return binding.match(self.signature, args, exact=exact)
 
     def run(self, values, use, *, keep=False):
         """Run forward at some leaves and `use` the workspace; `keep` what a reverse sweep wants of calls."""

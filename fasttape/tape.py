@@ -17,7 +17,6 @@ from fasttape.errors import ArgumentError, ReplayError
 from fasttape.evaluation import Evaluator
 from fasttape.execute.interpreter import Workspace
 from fasttape.program import Program
-from fasttape.recorders.dependencies import check
 from fasttape.recording import Recording, record_call, scalar_output
 from fasttape.transform.optimize import Report, optimize
 
@@ -107,7 +106,7 @@ class Tape:
         (9.0, 6.0)
         """
 
-        values = self._leaves(primals)
+        values = self._evaluator.leaves(primals)
         along = self._evaluator.along(binding.match_tangents(self._recording.signature, tangents))
         value, tangent = self._evaluator.run(values, along)
         return value, tangent
@@ -120,7 +119,7 @@ class Tape:
         >>> value, pullback(1.0)
         (9.0, 6.0)
         """
-        linear = Linearization(self._whole, self._leaves(args))
+        linear = Linearization(self._whole, self._evaluator.leaves(args))
         return linear.value, linear.pullback
 
     def jacobian(self, *args: Any) -> Any:
@@ -131,7 +130,9 @@ class Tape:
         array([[2., 0.],
                [0., 4.]])
         """
-        return jacobian(self._whole, self._leaves(args)) if self._sparse is None else self._sparse._value(*args)
+        return (
+            jacobian(self._whole, self._evaluator.leaves(args)) if self._sparse is None else self._sparse._value(*args)
+        )
 
     def gradient_tape(self) -> "Tape":
         """The tape that returns (value, gradient), for a scalar function; it can be differentiated in turn.
@@ -243,14 +244,8 @@ class Tape:
             made: show.Trace = show.trace(self._recording, workspace.values.copy(), adjoints.copy())
             return made
 
-        traced: show.Trace = self._whole.run(self._leaves(args), run, keep=True)
+        traced: show.Trace = self._whole.run(self._evaluator.leaves(args), run, keep=True)
         return traced
-
-    def _leaves(self, args: Sequence[Any]) -> list[Any]:
-        """The leaves of arguments for which the recording holds."""
-        check(self._recording.dependencies)
-        leaves: list[Any] = binding.match(self._recording.signature, args)
-        return leaves
 
 
 def record(f: Callable[..., Any], *args: Any, argnums: int | Sequence[int] = 0) -> Tape:

@@ -29,7 +29,7 @@ def agree(tape, args):
     """All sweeps give the bits of a plan without chains."""
     single = Evaluator(tape._recording)
     assert DOT not in single.plan.columns[0]
-    leaves = tape._leaves(args)
+    leaves = tape._evaluator.leaves(args)
     assert bits(tape(*args)) == bits(single.run(leaves, single.outputs))
     for _ in range(2):  # what a sweep leaves behind is clean
         assert bits(tape.grad(*args)) == bits(single.run(leaves, single.gradient))

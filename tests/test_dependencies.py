@@ -257,6 +257,20 @@ def test_an_object_with_slots():
     assert f(1.0) == 3.0
 
 
+def test_an_object_that_computes_its_attributes():
+    class Fresh:
+        numbers = (1.0,)
+
+        def __getattribute__(self, name):
+            return [2.0] if name == "numbers" else object.__getattribute__(self, name)
+
+    held = Fresh()
+    f = ft.compile(lambda x: x * held.numbers[0])
+    assert [f(1.0), f(2.0), f(3.0)] == [2.0, 4.0, 6.0]
+    assert told(f) == (0, 3)
+    assert f.info().unknown == ("the closure variable held",)
+
+
 def test_default_arguments():
     shared = [1.0, 2.0]
 

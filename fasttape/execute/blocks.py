@@ -12,6 +12,7 @@ from fasttape.compiler.jit import kernel
 from fasttape.layout import ADJOINT, ADJOINTS, LIST, NDIM, REGULAR, SETS, SHAPE, STRIDES
 
 BLOCK = 512
+LINE = 64  # bytes of a cache line, and of the widest registers
 BUFFERS = 8  # rows of BLOCK numbers in the scratch memory, a flat array
 times = kernel(ops.times)
 

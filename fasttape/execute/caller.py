@@ -6,14 +6,14 @@ state does not answer. States form a list; the first one that holds answers.
 
 import functools
 
-import numpy as np
 from numba import carray, types
 
 from fasttape.compiler import capi
 from fasttape.compiler.jit import entry, kernel
 from fasttape.compiler.objects import CALL_SLOT, FIRST_FIELD, NATIVE, extend, offset_of
 from fasttape.execute.blocks import BLOCK, BUFFERS
-from fasttape.execute.conversion import ALL, build, make_placed, matches
+from fasttape.execute.conversion import build, make_placed, matches
+from fasttape.execute.entries import ALL, real
 from fasttape.execute.sweep import run_forward, run_reverse
 from fasttape.layout import ENTRIES
 
@@ -51,12 +51,11 @@ def attempt(state, arguments, dtype):
     objects, nodes, aux = words(state[IN_OBJECTS], ALL), words(state[IN], state[IN_SIZE]), words(state[AUX], ALL)
     shapes, places, numpy = words(state[SHAPES], ALL), words(state[PLACES], ALL), words(state[NUMPY], 3)
     values, adjoints = numbers(state, VALUES, dtype), numbers(state, ADJOINTS, dtype)
-    objects[0] = arguments
-    if not matches(nodes, objects, shapes, places, values, aux, dtype):
-        return 0
-    state[BUSY] = 1
-    nodes, objects, result = words(state[OUT], state[OUT_SIZE]), words(state[OUT_OBJECTS], ALL), 0
-    if forward(state, values, dtype) and make_placed(nodes, objects, shapes, places, adjoints, aux, numpy):
+    objects[0], result = arguments, 0
+    state[BUSY] = 1  # before anything is compared: that may run code of the user
+    holds = matches(nodes, objects, shapes, places, values, aux, dtype) and forward(state, values, dtype)
+    nodes, objects = words(state[OUT], state[OUT_SIZE]), words(state[OUT_OBJECTS], ALL)
+    if holds and make_placed(nodes, objects, shapes, places, adjoints, aux, numpy):
         outputs = carray(capi.pointer(state[OUTPUTS], types.uint32), ALL)
         if state[GRADIENT]:
             for k in range(state[OUTPUTS_SIZE]):
@@ -134,8 +133,7 @@ class Caller:
 @functools.cache
 def compiled_attempt(dtype):
     """The compiled function that asks a state, for programs of one dtype."""
-    real = types.float32 if dtype == np.float32 else types.float64
-    return entry(attempt_entry, real, types.int64(types.int64, types.int64), "replays by calls")
+    return entry(attempt_entry, real(dtype), types.int64(types.int64, types.int64), "replays by calls")
 
 
 @functools.cache

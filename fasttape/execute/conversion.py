@@ -11,6 +11,8 @@ from numba import carray
 from fasttape.compiler import capi
 from fasttape.compiler.jit import kernel
 from fasttape.compiler.objects import TYPE_FIELD
+from fasttape.execute.blocks import LINE
+from fasttape.execute.entries import ALL
 from fasttape.layout import ADJOINT, FIRST
 
 KIND, CLS, SIZE, PARENT, INDEX, KEY, SLOT, NUMBERS, SHAPE, DTYPE, PLACES, SOURCE = range(12)
@@ -21,9 +23,6 @@ WIDTH = 12
 LIST, TUPLE, DICT, NAMESPACE, CELL, INSTANCE, SAME, ITEMS, CONTENT, NUMBER, SCALAR, ARRAY = range(12)
 OUTPUTS, ADJOINTS, PLACED = range(3)  # SOURCE: where the numbers of a result are; PLACED: in the new array itself
 NOWHERE = -1  # PLACES of an array that is copied; else where `places` lists the operands that read it: count, pairs
-
-ALL = 1 << 40  # the length of arrays that come as addresses
-LINE = 64  # bytes of a cache line
 
 
 @kernel

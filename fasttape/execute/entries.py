@@ -125,6 +125,11 @@ def signature(kind, dtype):
     return types.void(real, real, int64, int64, int64, word, real, word)
 
 
+def real(dtype):
+    """Numba's type for the numbers of a program."""
+    return types.float32 if dtype == np.float32 else types.float64
+
+
 @functools.cache
 def table(dtype) -> np.ndarray:
     """The addresses for one dtype, 0 where nothing is compiled yet."""
@@ -136,8 +141,7 @@ def compiled(kind, opcode, dtype):
     factory = FACTORIES[kind]
     work = factory.__name__.removesuffix("_entry").replace("_", " ")
     name = ops.OPS[opcode].name if opcode < len(ops.OPS) else STRUCTURAL_NAMES[opcode]
-    called = signature(kind, types.float32 if dtype == np.float32 else types.float64)
-    return entry(factory, opcode, called, f"{name}, {work}")
+    return entry(factory, opcode, signature(kind, real(dtype)), f"{name}, {work}")
 
 
 class Needs(NamedTuple):

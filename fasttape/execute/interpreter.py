@@ -6,13 +6,11 @@ import numpy as np
 
 from fasttape.compiler.jit import quiet
 from fasttape.execute import sweep
-from fasttape.execute.blocks import BLOCK, BUFFERS
+from fasttape.execute.blocks import BLOCK, BUFFERS, LINE
 from fasttape.execute.calls import NONE, Calls
 from fasttape.execute.plan import Plan
 from fasttape.layout import ADJOINT, FIRST, FORWARD, GUARD, REVERSE, TANGENT
 from fasttape.program import Program
-
-LINE = 64  # bytes of a cache line, and of the widest registers
 
 
 class Machine:

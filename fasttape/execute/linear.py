@@ -11,8 +11,9 @@ import numpy as np
 
 from fasttape.compiler.jit import kernel, quiet, sweep
 from fasttape.compiler.lanes import clear, pull, push
+from fasttape.execute.blocks import LINE
 from fasttape.execute.coloring import coloring, find_patterns, seed_colors, spread_colors
-from fasttape.execute.interpreter import LINE, POOL, Workspace
+from fasttape.execute.interpreter import POOL, Workspace
 from fasttape.execute.linear_products import pull_product, push_product, times
 from fasttape.execute.linearize import linearize
 from fasttape.execute.renumber import BITS

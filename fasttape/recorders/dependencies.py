@@ -28,8 +28,8 @@ SAME, EQUAL, ARRAY, LIST, TUPLE = "same", "equal", "array", "list", "tuple"
 DICT, SET, FLAT, INSTANCE, RANDOM, OPAQUE = "dict", "set", "flat", "instance", "random", "opaque"
 CONTAINERS = {list: LIST, tuple: TUPLE, dict: DICT}
 SETS = (set, frozenset)
-PLAIN = (int, float, complex, str, bytes, bool, type(None), np.generic)
 BUILTIN = {int, float, complex, str, bytes, bool, type(None)}
+PLAIN = (*BUILTIN, np.generic)
 REAL = (float, complex, np.inexact)
 CODE = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, type, np.ufunc, np.dtype, range, slice)
 GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
@@ -216,6 +216,8 @@ class Dependencies:
 
     def look_into_instance(self, x) -> Snapshot:
         if isinstance(x, list | dict | tuple | set | np.ndarray):
+            return Snapshot(OPAQUE, x)
+        if type(x).__getattribute__ is not object.__getattribute__:  # it may answer with an object of the moment
             return Snapshot(OPAQUE, x)
         names = [name for name in attributes(x) if hasattr(x, name)]
         parts = [(name, self.snapshot(getattr(x, name))) for name in names]
