@@ -1,0 +1,43 @@
+"""One program at many points: each executor against the function itself."""
+
+import math
+
+import numpy as np
+import pytest
+
+import fasttape as ft
+from fasttape.execute.points import HELD, PointByPoint, Points
+
+EXECUTORS = [PointByPoint]
+
+
+def at(array, axis_of_points):
+    """(addresses, steps) of the rows or columns of a matrix."""
+    moved = np.moveaxis(array, axis_of_points, 0)
+    first = array.__array_interface__["data"][0]
+    addresses = first + np.arange(moved.shape[1]) * moved.strides[1]
+    return addresses.astype(np.uint64), np.full(moved.shape[1], moved.strides[0], np.int64)
+
+
+def evaluate(executor, program, x, axis=0):
+    """(outputs, failed) at the rows or columns of x."""
+    size = x.shape[axis]
+    out, failed = np.full((size, program.outputs.size), np.nan), np.full(size, 7, np.int64)
+    executor(program).run(Points(size, *at(x, axis), *at(out, 0), failed), 0, size)
+    return out, failed
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_rows_columns_and_guards(executor):
+    def f(x, y):
+        return math.exp(x) * y if x < y else x - y
+
+    program = ft.record(f, 0.0, 1.0).program
+    points = np.array([[0.0, 1.0], [0.5, 2.0], [2.0, 1.0], [-1.0, 3.0]])
+    for x, axis in ((points, 0), (points.T.copy(), 1), (np.asfortranarray(points), 0), (points[::-1], 0)):
+        out, failed = evaluate(executor, program, x, axis)
+        rows = x if axis == 0 else x.T
+        holds = rows[:, 0] < rows[:, 1]
+        assert (failed == HELD).tolist() == holds.tolist()
+        assert set(program.ops[failed[~holds]]) == {254}
+        assert out[holds, 0].tolist() == [math.exp(a) * b for a, b in rows[holds]]
