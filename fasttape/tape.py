@@ -14,7 +14,7 @@ from fasttape.derivatives import (
     tangent_recording,
 )
 from fasttape.errors import ArgumentError, ReplayError
-from fasttape.evaluation import Evaluator
+from fasttape.evaluation import Evaluator, forward_only
 from fasttape.execute.interpreter import Workspace
 from fasttape.program import Program
 from fasttape.recording import Recording, record_call, scalar_output
@@ -215,7 +215,7 @@ class Tape:
 
     @functools.cached_property
     def _value(self) -> Callable[..., Any]:
-        caller: Callable[..., Any] = direct.caller_of(self._evaluator, direct.VALUE)
+        caller: Callable[..., Any] = direct.caller_of(forward_only(self._evaluator), direct.VALUE)
         return caller
 
     @functools.cached_property
