@@ -36,7 +36,7 @@ def small_chunks(monkeypatch):
 
 
 @pytest.mark.usefixtures("small_chunks")
-@pytest.mark.parametrize("size", [0, 1, 50, 1_000])
+@pytest.mark.parametrize("size", [0, 1, 50, 2_000])
 def test_every_number_of_threads_gives_the_same_bits(size):
     program = ft.record(lambda x, y: math.sin(x) * y, 0.5, 1.5).program
     x = np.random.default_rng(size).standard_normal((size, 2))
@@ -96,7 +96,7 @@ def test_an_interruption_stops_a_batch_soon(threads):
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python warns of any fork in a process that had threads")
 @pytest.mark.usefixtures("small_chunks")
 def test_a_forked_process_has_threads_of_its_own():
-    program, x = ft.record(lambda x: x * x, 1.0).program, np.full((200, 1), 3.0)
+    program, x = ft.record(lambda x: x * x, 1.0).program, np.full((2_000, 1), 3.0)
     expected = results(program, x, 2)
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)

@@ -20,7 +20,7 @@ from fasttape.program import Program
 
 WIDE = 1_000  # operations in an instruction: then BLAS and contiguous arrays at one point are faster than lanes
 MOST = 1 << 22  # operations, of which lanes need about 100 bytes each
-WORK = 1 << 20  # operations in a chunk: far more than a thread takes to begin, far less than a user waits for Ctrl-C
+WORK = 1 << 22  # operations in a chunk: far more than a thread takes to begin, far less than a user waits for Ctrl-C
 
 
 class Choice(NamedTuple):
