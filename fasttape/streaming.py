@@ -9,8 +9,6 @@ import numpy as np
 from fasttape import trees
 from fasttape.errors import ArgumentError, OutputError, UnsupportedError
 
-Advance = Callable[[int], None]
-
 
 def stream(
     f: Callable[..., Any], chunks: Any, out: Any = None, *, points: int = 1 << 16, progress: bool = False
@@ -26,18 +24,18 @@ def stream(
     whatever that is; then the number of chunks is returned. Without `out` all results are returned as one, for which
     memory must suffice. With `progress` a bar shows how far it is (this loads rich).
 
-    Raises `ArgumentError` for arrays of different lengths and an `out` that is too short, `OutputError` for a result
-    that does not have an entry for each point or is no nest like `out`.
+    Raises `ArgumentError` for arrays of different lengths or an `out` that is too short, `OutputError` for results that
+    are not one for each point, or unlike `out`.
 
     >>> import numpy as np
     >>> import fasttape as ft
     >>> ft.stream(np.sin, np.zeros(100_000)).shape
     (100000,)
-    >>> totals = []
-    >>> ft.stream(np.sum, (np.full(4, float(i)) for i in range(3)), totals.append)
+    >>> ft.stream(np.sum, (np.full(4, i) for i in range(3)), print)
+    0
+    4
+    8
     3
-    >>> [float(total) for total in totals]
-    [0.0, 4.0, 8.0]
     """
     count, pieces = cut(chunks, points)
     put = out if callable(out) else Results(out)
@@ -109,8 +107,8 @@ class Results:
 
 
 @contextlib.contextmanager
-def bar(count: int | None) -> Iterator[Advance]:
-    """A progress bar; where nobody knows the number of points it shows those that are done."""
+def bar(count: int | None) -> Iterator[Callable[[int], None]]:
+    """A progress bar; the number of points may be unknown."""
     try:
         from rich.console import Console
         from rich.progress import Progress
