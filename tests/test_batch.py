@@ -118,7 +118,7 @@ def test_the_choice_says_why():
     own.defvjp(lambda x: (own(x), x), lambda x, w: (2.0 * x * w,))
     assert reason(lambda x: x * x, 1.0).startswith("lanes: 256 points")
     assert "functions with a rule" in reason(own, 1.0)
-    assert "of 2,000 operations on average" in reason(np.exp, np.ones(2_000))
+    assert "of 3,000 operations on average" in reason(np.exp, np.ones(3_000))
     assert reason(np.exp, np.ones(200)).startswith("lanes")
 
 
@@ -131,5 +131,5 @@ def test_calls_and_wide_instructions_run_point_by_point():
     own.defvjp(lambda x: (own(x), x), lambda x, w: (2.0 * x * w,))
     x = np.random.default_rng(0).standard_normal((600, 1))
     np.testing.assert_allclose(results(ft.record(lambda x: own(x) + 1.0, 2.0).program, x, 2), x * x + 1.0)
-    wide = np.random.default_rng(0).standard_normal((3, 2_000))
+    wide = np.random.default_rng(0).standard_normal((3, 3_000))
     assert np.array_equal(results(ft.record(lambda x: x * 2.0, wide[0]).program, wide), wide * 2.0)

@@ -189,6 +189,7 @@ def test_what_follows_from_shared_inputs_is_computed_once(program, shared):
     steps = np.array([column.strides[0] for column in seen])
     executor = Lanes(program)
     executor.run(Points(700, sources, steps, *at(out, 0), failed), 0, 700)
+    assert out.tobytes() == run(executor, x).out.tobytes()
     np.testing.assert_allclose(out, by_formula(x), rtol=1e-13)
     plan = executor.plan(np.array(shared))
     assert (plan.once == plan.code.ops.size) == (len(shared) == 3)
@@ -241,6 +242,7 @@ def test_single_precision():
     x = RNG.standard_normal((300, 3)).astype(np.float32)
     expected = run(PointByPoint(program), x)
     np.testing.assert_allclose(run(Lanes(program), x).out, expected.out, rtol=3e-6, atol=1e-6)
+    same_as_interpreter(ft.record(lambda x: np.exp(x[0]) * x[1], np.ones(2, np.float32)).program, x[:, :2])
 
 
 ARRAYS = {
