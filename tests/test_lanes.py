@@ -202,6 +202,13 @@ def test_outputs_that_are_inputs_and_come_twice():
     assert run(Lanes(program), x).out.tolist() == [[row[0], 1.0, row[0]] for row in x]
 
 
+def test_a_program_without_operations():
+    x = RNG.standard_normal((5, 2))
+    same_as_interpreter(ft.record(lambda x, y: y, 1.0, 2.0).program, x)
+    only_guard = ft.record(lambda x, y: y if x else 0.0 * y, 1.0, 2.0).program
+    assert same_as_interpreter(only_guard, x).out.tolist() == x[:, 1:].tolist()
+
+
 def test_guards_stop_single_points_at_the_first_that_fails():
     def f(x, y):
         if x < 0.0:

@@ -21,7 +21,6 @@ from fasttape.program import Program
 WIDE = 2_000  # operations in an instruction: then BLAS and contiguous arrays at one point are faster than lanes
 MOST = 1 << 22  # operations, of which lanes need about 100 bytes each
 WORK = 1 << 22  # operations in a chunk: far more than a thread takes to begin, far less than a user waits for Ctrl-C
-
 BLOCKS = 256  # of lanes in a chunk, at most
 
 
