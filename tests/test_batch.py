@@ -4,7 +4,6 @@ import math
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 
@@ -93,7 +92,7 @@ def test_an_interruption_stops_a_batch_soon(threads):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python warns of any fork in a process that had threads")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # which Python says where BLAS has threads
 @pytest.mark.usefixtures("small_chunks")
 def test_a_forked_process_has_threads_of_its_own():
     program, x = ft.record(lambda x: x * x, 1.0).program, np.full((2_000, 1), 3.0)
