@@ -14,6 +14,7 @@ from fasttape.api import (
     value_and_grad,
     vjp,
 )
+from fasttape.batching import vmap
 from fasttape.checkpoint import checkpoint
 from fasttape.compiled import NeverRepeatsWarning, compile
 from fasttape.implicit import implicit
@@ -43,5 +44,6 @@ __all__ = [
     "stream",
     "value_and_grad",
     "vjp",
+    "vmap",
 ]
 __version__ = "0.1.0"

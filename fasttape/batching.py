@@ -1,0 +1,181 @@
+"""vmap: one recording of a function at one point, run at all points of a batch.
+
+Points at which another condition holds than at the one that was recorded, or whose integers differ, are recorded once
+more, one of them for all that go the same way. Plain batches are read and written where they are in memory; inside a
+recording a batch is a call of a `Mapped` rule for each way.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fasttape import trees
+from fasttape.api import named
+from fasttape.batches import Batch, spread, ways
+from fasttape.binding import NOTHING
+from fasttape.errors import ArgumentError, LeakError, OutputError
+from fasttape.execute.batch import choose, run
+from fasttape.execute.interpreter import address
+from fasttape.execute.points import HELD, Points
+from fasttape.inner_batch import record_inside
+from fasttape.recording import Recording, name_of, record_call
+from fasttape.transform import nested
+from fasttape.transform.optimize import optimize
+
+
+class Results:
+    """The arrays that plain results go to."""
+
+    def __init__(self, batch: Batch, out_axes: Any):
+        self.batch, self.out_axes = batch, out_axes
+        self.recording: Recording | None = None
+        self.arrays: list[Any] = []  # the points come first
+
+    def prepare(self, recording: Recording) -> None:
+        """Make the arrays for the first recording; check that others have the same results."""
+        if self.recording is None:
+            self.recording = recording
+            leaves = trees.unflatten(recording.structure, range(len(recording.outputs)))
+            axes = spread(self.out_axes, leaves, "out_axes")
+            self.arrays = [self.made(out, axis, recording) for out, axis in zip(recording.outputs, axes, strict=True)]
+        elif self.described(recording) != self.described(self.recording):
+            raise OutputError(
+                f"{self.batch.name} returns results of other shapes or types at other points of the batch"
+            )
+
+    def described(self, recording: Recording) -> Any:
+        """What all points have to have in common."""
+        return recording.structure, [(shape_of(out), dtype_of(out, recording).kind) for out in recording.outputs]
+
+    def made(self, out: Any, axis: Any, recording: Recording) -> Any:
+        shape, dtype = shape_of(out), dtype_of(out, recording)
+        if not isinstance(axis, int | np.integer) or not -len(shape) - 1 <= axis <= len(shape):
+            raise ArgumentError(
+                f"out_axes of {self.batch.name} says {axis!r} for a result of shape {shape} at each point"
+            )
+        axis = int(axis) % (len(shape) + 1)
+        return np.moveaxis(np.empty((*shape[:axis], self.batch.size, *shape[axis:]), dtype), axis, 0), axis
+
+    def tree(self) -> Any:
+        assert self.recording is not None
+        return trees.unflatten(self.recording.structure, [np.moveaxis(x, 0, axis) for x, axis in self.arrays])
+
+
+def shape_of(out: Any) -> tuple[int, ...]:
+    return out.shape or np.shape(out.value)
+
+
+def dtype_of(out: Any, recording: Recording) -> Any:
+    """The dtype of a result; of what is no number there is none."""
+    if out.start < out.stop or out.shape is not None:
+        return np.dtype(bool) if out.boolean else recording.program.dtype
+    dtype = np.asarray(out.value).dtype
+    if dtype.kind not in "fiub":
+        raise OutputError(f"{recording.signature.name} returned {out.value!r}, of which no array can be made")
+    return dtype
+
+
+def run_plain(f: Any, keywords: Any, batch: Batch, out_axes: Any, threads: int | None) -> Any:
+    """The results of a batch of plain numbers."""
+    results = Results(batch, out_axes)
+
+    def record(args: Any) -> Any:
+        recording, _ = record_call(f, args, keywords, NOTHING, passive=True)
+        recording = recording._replace(program=optimize(recording.program))
+        results.prepare(recording)
+        return recording, choose(recording.program).executor
+
+    def evaluate(made: Any, chosen: Any) -> Any:
+        recording, executor = made
+        whole = len(chosen) == batch.size
+        part = batch if whole else batch.taken(chosen)
+        failed = np.full(len(chosen), HELD, np.int64)
+        sources, source_steps, kept = places_of(recording, part)
+        arrays, numbers = [x for x, _ in results.arrays], []
+        for out, x in zip(recording.outputs, arrays, strict=True):
+            direct = whole and x.dtype == recording.program.dtype
+            numbers.append(x if direct else np.empty((len(chosen), *x.shape[1:]), recording.program.dtype))
+        varying = [x for out, x in zip(recording.outputs, numbers, strict=True) if out.start < out.stop]
+        targets = [elements(x) for x in varying]
+        target_steps = [np.full(a.size, x.strides[0], np.int64) for a, x in zip(targets, varying, strict=True)]
+        ends = (
+            np.concatenate([np.empty(0, np.uint64), *targets]),
+            np.concatenate([np.empty(0, np.int64), *target_steps]),
+        )
+        run(executor, Points(len(chosen), sources, source_steps, *ends, failed), threads)
+        for out, x, made_here in zip(recording.outputs, arrays, numbers, strict=True):
+            if out.start == out.stop and out.shape is None:
+                x[chosen] = out.value
+            elif made_here is not x:
+                x[chosen] = made_here != 0.0 if out.boolean else made_here
+        return failed
+
+    for _ in ways(batch, record, evaluate):
+        pass
+    return results.tree()
+
+
+def places_of(recording: Recording, batch: Batch) -> Any:
+    """Addresses and steps of all inputs, and the arrays that they belong to."""
+    addresses, steps, kept = [np.empty(0, np.uint64)], [np.empty(0, np.int64)], []
+    for leaf, x, axis in zip(recording.signature.leaves, batch.leaves, batch.axes, strict=True):
+        if leaf.start < leaf.stop:
+            x = np.asarray(x, recording.program.dtype)
+            x = x if x.flags.aligned else x.copy()
+            kept.append(x)
+            rows = x[None] if axis is None else np.moveaxis(x, axis, 0)
+            addresses.append(elements(rows))
+            steps.append(np.full(leaf.stop - leaf.start, 0 if axis is None else rows.strides[0], np.int64))
+    return np.concatenate(addresses), np.concatenate(steps), kept
+
+
+def elements(rows: Any) -> Any:
+    """The addresses of the numbers of the first row, in C order."""
+    places = np.zeros((), np.int64)
+    for size, stride in zip(rows.shape[1:], rows.strides[1:], strict=True):
+        places = np.add.outer(places, np.arange(size) * stride)
+    return (address(rows) + places.reshape(-1)).astype(np.uint64)
+
+
+def vmap(
+    f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0, *, threads: int | None = None
+) -> Callable[..., Any]:
+    """A function that applies `f` at every point of a batch: to each entry along an axis of its arguments.
+
+    `in_axes` is the axis of the points, for all arguments, or a tuple with one for each argument, or for trees trees of
+    them; None is for what all points share. `out_axes` says the same of the results. Keywords are shared. Of an array
+    with one axis, `f` gets a Python float at each point. `f` may be what another transform returned: `vmap(grad(f))`
+    has the gradient at every point, and `grad` of a function that calls `vmap` goes through it.
+
+    `f` runs once, at one point, and compiled code at all of them, on `threads` cores (None: as many as Numba uses) with
+    the same bits whatever their number. Where conditions of `f` go another way, or integers among its arguments have
+    other values, it runs once more for each way; ways are limited to 1,024. An empty batch is recorded at ones.
+
+    Raises `ArgumentError` for axes that do not fit, `OutputError` where results at different points have different
+    shapes, and whatever `f` raises.
+
+    >>> import math
+    >>> import numpy as np
+    >>> import fasttape as ft
+    >>> def f(x, rate):
+    ...     return math.exp(-rate * x) if x > 0.0 else 1.0 - rate * x
+    >>> ft.vmap(ft.grad(f), in_axes=(0, None))(np.array([0.0, 1.0, -1.0]), 1.0).round(3)
+    array([-1.   , -0.368, -1.   ])
+    """
+    if not callable(f):
+        raise ArgumentError(f"vmap takes a function, not a {type(f).__name__}")
+
+    def mapped(*args: Any, **keywords: Any) -> Any:
+        batch = Batch.of(name_of(f), args, in_axes)
+        outer = nested.enclosing((args, keywords))
+        if outer is None:
+            try:
+                return run_plain(f, keywords, batch, out_axes, threads)
+            except LeakError as error:
+                outer = nested.outer_of(error)
+                if outer is None:
+                    raise
+        return record_inside(outer, f, keywords, batch, out_axes)
+
+    return named("vmap", f, mapped)

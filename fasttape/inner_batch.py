@@ -1,0 +1,128 @@
+"""A batch inside a recording: a call of a `Mapped` rule for each way that the function takes through it."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fasttape import trees
+from fasttape.batches import Batch, spread, ways
+from fasttape.errors import ArgumentError, OutputError
+from fasttape.execute.points import HELD
+from fasttape.mapped import Mapped, Places
+from fasttape.program import Program
+from fasttape.recorders.array import TracedArray, as_traced
+from fasttape.recorders.calls import call
+from fasttape.recorders.freeze import freeze
+from fasttape.recorders.instructions import copied
+from fasttape.recorders.lift import run_lifted
+from fasttape.recording import OPEN
+from fasttape.transform.nested import fresh_input
+from fasttape.transform.operands import slots_of
+from fasttape.transform.optimize import optimize
+from fasttape.transform.programs import narrowed
+
+
+class Way(NamedTuple):
+    """A recording at one point: its program, where its inputs come from, and what it returns."""
+
+    program: Program
+    shared: Any  # slots of the inputs that all points share
+    taken: list[Any]  # for each leaf of the arguments the numbers of the elements that are inputs
+    sources: list[tuple[int, int]]  # for each input the leaf, or -1, and its number among `shared` or `taken`
+    structure: Any
+    shapes: list[tuple[int, ...]]
+    booleans: list[bool]
+
+
+def record_inside(builder: Any, f: Any, keywords: Any, batch: Batch, out_axes: Any) -> Any:
+    """Record a batch; the tree of its results."""
+
+    def record(args: Any) -> Way:
+        return record_way(builder, f, args, keywords, batch)
+
+    def evaluate(way: Way, chosen: Any) -> Any:
+        if not way.program.guards.size:
+            return np.full(len(chosen), HELD)
+        x = np.concatenate([np.ravel(part.primal) for part in operands(builder, way, batch, chosen)])
+        return rule_of(batch, way, len(chosen)).evaluate(x)[1]
+
+    found = list(ways(batch, record, evaluate))
+    first = found[0][0]
+    if any((way.structure, way.shapes) != (first.structure, first.shapes) for way, _ in found):
+        raise OutputError(f"{batch.name} returns results of other shapes at other points of the batch")
+    width = int(first.program.outputs.size)
+    parts = [results(builder, way, batch, chosen, width) for way, chosen in found if len(chosen)]
+    rows = TracedArray.run(builder, 0, (0, width)) if not parts else parts[0]
+    if len(parts) > 1:
+        order = np.argsort(np.concatenate([chosen for _, chosen in found]))
+        rows = np.concatenate(parts)[order]
+    axes, leaves, at = spread(out_axes, trees.unflatten(first.structure, first.shapes), "out_axes"), [], 0
+    for shape, boolean, axis in zip(first.shapes, first.booleans, axes, strict=True):
+        if not isinstance(axis, int | np.integer) or not -len(shape) - 1 <= axis <= len(shape):
+            raise ArgumentError(f"out_axes of {batch.name} says {axis!r} for a result of shape {shape} at each point")
+        size = int(np.prod(shape, dtype=np.int64))
+        leaf = np.moveaxis(rows[:, at : at + size].reshape((batch.size, *shape)), 0, axis)
+        leaf.boolean = boolean
+        leaves.append(leaf)
+        at += size
+    return trees.unflatten(first.structure, leaves)
+
+
+def record_way(builder: Any, f: Any, args: Any, keywords: Any, batch: Batch) -> Way:
+    """Record a call at one point apart."""
+    leaves, structure = trees.flatten(tuple(args))
+    leaf_of = {}
+    for k, (x, axis) in enumerate(zip(leaves, batch.axes, strict=True)):
+        if axis is not None and batch.leaves[k].dtype.kind == "f":
+            leaves[k] = fresh_input(builder, x, batch.name, k)
+            leaf_of |= {slot: (k, j) for j, slot in enumerate(slots_of(leaves[k]).reshape(-1).tolist())}
+    body = builder.suspend()
+    OPEN.recordings.append(body)
+    try:
+        returned, its = trees.flatten(run_lifted(f, trees.unflatten(structure, leaves), keywords))
+        made = [copied(as_traced(body, x)) for x in returned]
+        slots = np.concatenate([np.empty(0, np.uint32), *(x.slots.reshape(-1) for x in made)])
+        program, spans = narrowed(freeze(body, slots, ()))
+    finally:
+        OPEN.recordings.pop()
+        builder.resume()
+    read = [slot for start, stop in spans.tolist() for slot in range(start, stop)]
+    shared, taken, sources = [], [[] for _ in leaves], []
+    for slot in read:
+        k, j = leaf_of.get(slot, (-1, slot))
+        group = shared if k < 0 else taken[k]
+        sources.append((k, len(group)))
+        group.append(j)
+    shapes, booleans = [x.shape for x in made], [x.boolean for x in made]
+    return Way(optimize(program), np.array(shared, np.uint32), taken, sources, its, shapes, booleans)
+
+
+def operands(builder: Any, way: Way, batch: Batch, chosen: Any) -> list[Any]:
+    """What the rule takes at some points: what they share, then the rows of each leaf."""
+    found = [TracedArray.listed(builder, way.shared)] if way.shared.size else []
+    for x, axis, taken in zip(batch.leaves, batch.axes, way.taken, strict=True):
+        if taken:
+            rows = np.moveaxis(as_traced(builder, x), axis, 0)
+            rows = rows.reshape((batch.size, -1)) if rows.ndim != 2 else rows
+            rows = rows if len(chosen) == batch.size else rows[chosen]
+            found.append(rows if taken == list(range(rows.shape[1])) else rows[:, taken])
+    return found
+
+
+def rule_of(batch: Batch, way: Way, points: int) -> Mapped:
+    """The rule of some points."""
+    widths = np.array([len(taken) for taken in way.taken], np.int64)
+    starts = way.shared.size + points * (np.cumsum(widths) - widths)
+    offsets = [number if k < 0 else int(starts[k]) + number for k, number in way.sources]
+    steps = [0 if k < 0 else int(widths[k]) for k, _ in way.sources]
+    sources = Places(np.array(offsets, np.int64), np.array(steps, np.int64))
+    width = way.program.outputs.size
+    targets = Places(np.arange(width, dtype=np.int64), np.full(width, width, np.int64))
+    inputs = int(way.shared.size + points * widths.sum())
+    return Mapped(batch.name, way.program, points, inputs, sources, points * width, targets)
+
+
+def results(builder: Any, way: Way, batch: Batch, chosen: Any, width: int) -> Any:
+    """The results at some points, one row for each."""
+    made = call(builder, rule_of(batch, way, len(chosen)), operands(builder, way, batch, chosen))
+    return made.reshape((len(chosen), width))

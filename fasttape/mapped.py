@@ -1,0 +1,137 @@
+"""Mapped: a rule that runs one program at many points, whose results stand side by side or are summed.
+
+It is what a recording has of `vmap`. The program is recorded once; its inputs are elements of the batch or numbers that
+all points share. Derivatives of the rule are such rules again: the adjoint program at the same points, with a sum over
+the points, in their order, for whatever they share. So memory is that of what goes in and out, for every order.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fasttape.decode import count_operations
+from fasttape.errors import InvalidTapeError
+from fasttape.evaluation import guard_error
+from fasttape.execute.batch import choose, run
+from fasttape.execute.calls import Rule
+from fasttape.execute.interpreter import address
+from fasttape.execute.points import HELD, Points
+from fasttape.program import Program
+from fasttape.transform.programs import pullback_program, pushforward_program
+from fasttape.verify import verify
+
+ROOM = 1 << 20  # numbers that wait to be summed
+
+
+class Places(NamedTuple):
+    """Where the numbers of point i are in a flat array, `offsets + i * steps`; steps of 0 for what points share."""
+
+    offsets: np.ndarray  # int64
+    steps: np.ndarray
+
+    @classmethod
+    def joined(cls, *parts: "Places") -> "Places":
+        return cls(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+    def behind(self, size: int) -> "Places":
+        """The same behind so many other numbers."""
+        return self._replace(offsets=self.offsets + size)
+
+    def addresses(self, array: Any, first: int) -> Any:
+        """Where the numbers of a point are in memory."""
+        places = address(array) + (self.offsets + self.steps * first) * array.itemsize
+        return places.astype(np.uint64)
+
+    def inside(self, points: int, size: int) -> bool:
+        """Whether all places of so many points are inside of an array."""
+        ends = np.concatenate([self.offsets, self.offsets + self.steps * max(points - 1, 0)])
+        return not ends.size or (ends.min() >= 0 and ends.max() < size)
+
+
+class Mapped(Rule):
+    """The rule that runs a program at `points` points; results that points share are sums."""
+
+    def __init__(
+        self, name: str, program: Program, points: int, inputs: int, sources: Places, outputs: int, targets: Places
+    ):
+        self.name, self.program, self.points = name, program, points
+        self.inputs, self.sources, self.outputs, self.targets = inputs, sources, outputs, targets
+        self.operations = points * count_operations(program)
+        self.pure = not program.guards.size and all(rule.pure for rule in program.rules)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        described = self.name, self.program, self.points, self.inputs, self.sources, self.outputs, self.targets
+        return Mapped, described
+
+    def verify(self) -> None:
+        verify(self.program)
+        fitting = self.sources.offsets.size == self.program.inputs and self.targets.offsets.size == (
+            self.program.outputs.size
+        )
+        inside = self.sources.inside(self.points, self.inputs) and self.targets.inside(self.points, self.outputs)
+        if not (fitting and inside):
+            raise InvalidTapeError(f"the call of {self.name} reads or writes outside of its numbers")
+
+    @functools.cached_property
+    def executor(self) -> Any:
+        """What runs the program."""
+        return choose(self.program).executor
+
+    def forward(self, x: Any, *, keep: bool) -> tuple[Any, Any]:
+        y, failed = self.evaluate(x)
+        if (failed != HELD).any():
+            raise guard_error(self.program, int(failed[failed != HELD][0]))
+        return y, None
+
+    def evaluate(self, x: Any) -> tuple[Any, Any]:
+        """The results, and the guard that stopped each point, or HELD."""
+        y, failed = np.zeros(self.outputs, self.program.dtype), np.full(self.points, HELD, np.int64)
+        x = np.ascontiguousarray(x, y.dtype)
+        summed = np.flatnonzero(self.targets.steps == 0)
+        most = max(ROOM // max(summed.size, 1), 1)
+        terms = np.empty((min(most, self.points), summed.size), y.dtype)
+        for first in range(0, self.points, most):
+            count = min(most, self.points - first)
+            targets, steps = self.targets.addresses(y, first), self.targets.steps * y.itemsize
+            targets[summed] = address(terms) + np.arange(summed.size) * y.itemsize
+            steps[summed] = summed.size * y.itemsize
+            sources = self.sources.addresses(x, first), self.sources.steps * x.itemsize
+            run(self.executor, Points(count, *sources, targets, steps, failed[first : first + count]))
+            np.add.at(y, self.targets.offsets[summed], np.add.reduce(terms[:count], axis=0))
+        return y, failed
+
+    def reverse(self, x: Any, y: Any, w: Any, kept: Any, totals: Any) -> None:
+        totals += self.adjoint.forward(np.concatenate([x, y, w]), keep=False)[0]
+
+    def tangent(self, x: Any, y: Any, dx: Any) -> Any:
+        return self.along.forward(np.concatenate([x, y, dx]), keep=False)[0]
+
+    def pullback(self) -> Rule:
+        return self.adjoint
+
+    def pushforward(self) -> Rule:
+        return self.along
+
+    @functools.cached_property
+    def adjoint(self) -> "Mapped":
+        """The rule of `pullback`."""
+        size = self.inputs + self.outputs
+        sources = Places.joined(self.sources, self.unused(), self.targets.behind(size))
+        made = pullback_program(self.program)
+        described = self.points, size + self.outputs, sources, self.inputs, self.sources
+        return Mapped(f"pullback of {self.name}", made, *described)
+
+    @functools.cached_property
+    def along(self) -> "Mapped":
+        """The rule of `pushforward`."""
+        size = self.inputs + self.outputs
+        sources = Places.joined(self.sources, self.unused(), self.sources.behind(size))
+        made = pushforward_program(self.program)
+        described = self.points, size + self.inputs, sources, self.outputs, self.targets
+        return Mapped(f"pushforward of {self.name}", made, *described)
+
+    def unused(self) -> Places:
+        """Places of the results, which derivatives do not read: they compute what they need."""
+        nowhere = np.zeros(self.program.outputs.size, np.int64)
+        return Places(nowhere, nowhere)
