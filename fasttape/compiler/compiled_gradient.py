@@ -7,13 +7,15 @@ import weakref
 from typing import Any, NamedTuple
 
 import numba
+import numpy as np
 from numba import types
 from numba.core.errors import TypingError
 from numba.extending import overload
 
 from fasttape.compiler import active_ops  # noqa: F401  teaches Numba the operations on active numbers
-from fasttape.compiler.active_type import SCALAR, as_active
+from fasttape.compiler.active_type import SCALAR, active, as_active
 from fasttape.compiler.jit import INTERNAL, OPTIONS
+from fasttape.compiler.linear_export import count, leads, marks, take_records, write
 from fasttape.compiler.linear_memory import LENGTH, THREAD
 from fasttape.compiler.linear_sweep import (
     arguments,
@@ -88,6 +90,41 @@ def driver(digest, argnums):
     return value_and_adjoints
 
 
+def first_of(y):
+    """The output of a function that returns an auxiliary output, too."""
+    raise NotImplementedError
+
+
+@overload(first_of, jit_options=INTERNAL)
+def choose_first_of(y):
+    return (lambda y: y[0]) if isinstance(y, types.BaseTuple) and len(y) == 2 else (lambda y: 0.0)
+
+
+def whole(y):
+    """The output of a function that returns nothing else."""
+    raise NotImplementedError
+
+
+overload(whole, jit_options=INTERNAL)(lambda y: lambda y: y)
+
+
+def linear_driver(digest, argnums):
+    """(tape, args) -> (what f returns, with plain numbers; which of them are active; the linear tape)."""
+
+    def value_and_records(tape, args):
+        digest
+        start = begin(tape)
+        inputs = arguments(tape, argnums, args)
+        size = header(tape)[LENGTH] - start
+        y = call_on_tape(unpacked, tape, start, inputs)
+        output = of_output(y)  # noqa: F821
+        numbers = np.empty(count(output), active)
+        write(output, numbers, 0)
+        return primal(y), marks(output), leads(numbers, start), take_records(tape, start, size)
+
+    return value_and_records
+
+
 def njit_driver(digest, argnums, positions):
     """(*args) -> (what f returns, its gradient), for callers that are compiled themselves."""
 
@@ -135,6 +172,12 @@ def value_and_adjoints_of(dispatcher, argnums, has_aux):
     return compiled_of(dispatcher, use, functools.partial(driver, argnums=argnums), of_output=kind)
 
 
+def value_and_records_of(dispatcher, argnums, has_aux):
+    """The compiled `linear_driver` of a user's compiled function."""
+    use, kind = ("linear", argnums, has_aux), first_of if has_aux else whole
+    return compiled_of(dispatcher, use, functools.partial(linear_driver, argnums=argnums), of_output=kind)
+
+
 def njit_value_and_grad_of(dispatcher, argnums):
     """The compiled `njit_driver` of a user's compiled function."""
     positions = argnums if isinstance(argnums, tuple) else (argnums,)
@@ -147,9 +190,8 @@ def is_cached(dispatcher) -> bool:
     return type(dispatcher._cache).__name__ != "NullCache"
 
 
-def record_inside(dispatcher, argnums, has_aux, args):
-    """The value and the adjoints of the inputs of a call; None where Numba cannot compile it for active numbers."""
-    run = value_and_adjoints_of(dispatcher, argnums, has_aux)
+def record_inside(run, args):
+    """What a driver returns for some arguments; None where Numba cannot compile it for active numbers."""
     given = tuple(map(numba.typeof, args)) if run.refused else None
     if given in run.refused:
         return None
