@@ -13,7 +13,7 @@ from numba.core.errors import TypingError
 from numba.extending import overload
 
 from fasttape.compiler import active_ops  # noqa: F401  teaches Numba the operations on active numbers
-from fasttape.compiler.active_type import SCALAR, active, as_active
+from fasttape.compiler.active_type import SCALAR, active, as_active, traced
 from fasttape.compiler.jit import INTERNAL, OPTIONS
 from fasttape.compiler.linear_export import count, leads, marks, take_records, write
 from fasttape.compiler.linear_memory import LENGTH, THREAD
@@ -27,6 +27,7 @@ from fasttape.compiler.linear_sweep import (
     reverse,
     thread_tape,
 )
+from fasttape.compiler.program_export import take_program, traced_like
 from fasttape.compiler.reached import digest_of
 from fasttape.compiler.retarget import OWN, activate
 
@@ -125,6 +126,21 @@ def linear_driver(digest, argnums):
     return value_and_records
 
 
+def program_driver(digest, argnums):
+    """(tape, args, slots, next slot) -> (what f returns, with plain numbers; which are traced; see `take_program`)."""
+
+    def value_and_program(tape, args, slots, next_slot):
+        digest
+        start = begin(tape)
+        inputs = traced_like(arguments(tape, argnums, args))
+        y = call_on_tape(unpacked, tape, start, inputs)
+        numbers = np.empty(count(y), traced)
+        write(y, numbers, 0)
+        return primal(y), marks(y), take_program(tape, start, slots, next_slot, numbers)
+
+    return value_and_program
+
+
 def njit_driver(digest, argnums, positions):
     """(*args) -> (what f returns, its gradient), for callers that are compiled themselves."""
 
@@ -152,14 +168,14 @@ def bound(function, like, **namespace):
     return copy
 
 
-def compiled_of(dispatcher, use, make, **namespace):
+def compiled_of(dispatcher, use, make, kind=active, **namespace):
     """What is compiled for one use of a user's function; `make(digest)` gives its code, once."""
     made = MADE.setdefault(dispatcher, {})
     if use not in made:
         kept = is_cached(dispatcher)
         digest = digest_of(dispatcher) if kept else None
         function = dispatcher.py_func
-        inner = numba.njit(**INTERNAL)(bound(unpacked, function, f=activate(dispatcher)))
+        inner = numba.njit(**INTERNAL)(bound(unpacked, function, f=activate(dispatcher, kind)))
         driver = bound(make(digest), function, unpacked=inner, **namespace)
         made[use] = Run(numba.njit(**OPTIONS, cache=kept and digest is not None)(driver), set())
         OWN.add(made[use].compiled)
@@ -178,6 +194,12 @@ def value_and_records_of(dispatcher, argnums, has_aux):
     return compiled_of(dispatcher, use, functools.partial(linear_driver, argnums=argnums), of_output=kind)
 
 
+def value_and_program_of(dispatcher, argnums):
+    """The compiled `program_driver` of a user's compiled function."""
+    make = functools.partial(program_driver, argnums=argnums)
+    return compiled_of(dispatcher, ("program", argnums), make, kind=traced)
+
+
 def njit_value_and_grad_of(dispatcher, argnums):
     """The compiled `njit_driver` of a user's compiled function."""
     positions = argnums if isinstance(argnums, tuple) else (argnums,)
@@ -190,17 +212,17 @@ def is_cached(dispatcher) -> bool:
     return type(dispatcher._cache).__name__ != "NullCache"
 
 
-def record_inside(run, args):
-    """What a driver returns for some arguments; None where Numba cannot compile it for active numbers."""
+def record_inside(run, args, *more):
+    """What a driver returns for some arguments of a function, and `more` of its own; None where Numba cannot compile it for active numbers."""
     given = tuple(map(numba.typeof, args)) if run.refused else None
     if given in run.refused:
         return None
     start = THREAD.header[LENGTH]
     try:
-        return run.compiled(THREAD.address, args)
+        return run.compiled(THREAD.address, args, *more)
     except Exception:
         kinds = tuple(map(numba.typeof, args))
-        if (types.int64, types.BaseTuple.from_types(kinds)) in run.compiled.overloads:
+        if any(given[1] == types.BaseTuple.from_types(kinds) for given in run.compiled.overloads):
             raise  # it compiled, and this is what it does
         run.refused.add(kinds)
         return None

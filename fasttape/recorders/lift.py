@@ -11,11 +11,12 @@ import sys
 import types
 
 from fasttape.errors import ArgumentError
+from fasttape.recorders.compiled import either
 from fasttape.recorders.dependencies import current
 from fasttape.recorders.liftable import contents, foreign, inner_function, is_method, liftable
 from fasttape.recorders.reads import is_read, names_read
 from fasttape.recorders.scalar import Recording
-from fasttape.recorders.stand_ins import either, stand_ins
+from fasttape.recorders.stand_ins import stand_ins
 from fasttape.recorders.views import RECORDED, Globals, LiftedClass, Member, Module, Parent, Property, original
 
 

@@ -1,0 +1,155 @@
+"""Calls of functions that Numba compiled with traced values: recorded from inside of the compiled code.
+
+The instructions come back as arrays and are appended to the recording of the caller. Functions without loops that fill
+no arrays stay with the lifted copy of their Python code, which makes array instructions of array expressions.
+"""
+
+import ctypes
+import dis
+import functools
+import itertools
+import types
+
+import numpy as np
+
+from fasttape.program import Site
+from fasttape.recorders.array import TracedArray, any_traced
+from fasttape.recorders.liftable import inner_function
+from fasttape.recorders.scalar import TracedScalar, here, mixed, traced
+
+FILLS = ("STORE_SUBSCR",)
+REFUSED = None, np.empty(0, np.uint32)  # what is no argument of compiled code
+
+
+def either(function, inner):
+    """`function` for plain arguments; for traced ones compiled code that records, or the lifted Python code under it."""
+
+    @functools.wraps(inner)
+    def chosen(*args, **kwargs):
+        if not any_traced((args, tuple(kwargs.values()))):
+            return function(*args, **kwargs)
+        inside = record(function, args, kwargs) if runs_inside(function) else None
+        return inner(*args, **kwargs) if inside is None else inside[0]
+
+    return chosen
+
+
+def works(function) -> bool:
+    """Whether a function, or a compiled one that it names, has a loop or fills an array."""
+    return any(map(is_work, reached(function.__code__, function, set())))
+
+
+def reached(code, function, seen):
+    """The instructions of some code and of the compiled functions that it names."""
+    seen.add(code)
+    for instruction in dis.get_instructions(code):
+        yield instruction
+    for inner in (x for x in code.co_consts if isinstance(x, types.CodeType)):
+        yield from reached(inner, function, seen)
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    for name in (*code.co_names, *code.co_freevars):
+        value = function.__globals__.get(name)
+        if name in cells:
+            value = getattr(cells[name], "cell_contents", None)
+        other = inner_function(value)
+        if other is not None and other.__code__ not in seen:
+            yield from reached(other.__code__, other, seen)
+
+
+def is_work(instruction) -> bool:
+    jumps = instruction.opcode in dis.hasjrel or instruction.opcode in dis.hasjabs
+    return instruction.opname in FILLS or (jumps and instruction.argval <= instruction.offset)
+
+
+@functools.lru_cache(maxsize=1024)
+def runs_inside(dispatcher) -> bool:
+    """Whether calls of a compiled function with traced values are recorded from inside."""
+    return hasattr(dispatcher, "targetoptions") and works(dispatcher.py_func)
+
+
+def record(dispatcher, args, keywords):
+    """(result,) of a call with traced values on their recording; None where it has to be recorded as Python."""
+    from fasttape.compiler.compiled_gradient import positional, record_inside, value_and_program_of
+
+    args = positional(dispatcher, args, keywords)
+    if not args:
+        return None
+    positions = tuple(n for n, x in enumerate(args) if any_traced((x,)))
+    builder = here(first_builder(args))
+    if builder.dtype != np.float64:
+        return None
+    numbers = builder.evaluate()
+    found = [plain(builder, numbers, x) if n in positions else (x, None) for n, x in enumerate(args)]
+    if any(found[n][0] is None for n in positions):
+        return None
+    slots = np.concatenate([found[n][1] for n in positions], dtype=np.uint32)
+    run = value_and_program_of(dispatcher, positions)
+    made = record_inside(run, tuple(x for x, _ in found), slots, builder.next)
+    if made is None:
+        return None
+    value, marks, (constants, ops, a, b, values, guards, places) = made
+    append(builder, constants, (ops, a, b), values, guards)
+    return (result(builder, value, marks, iter(places.tolist())),)
+
+
+def first_builder(args):
+    """The recording of the first traced value of some arguments."""
+    for x in args:
+        if isinstance(x, TracedScalar | TracedArray):
+            return x.builder
+        if isinstance(x, tuple) and any_traced(x):
+            return first_builder(x)
+    return None
+
+
+def plain(builder, numbers, x):
+    """The numbers of an argument that holds traced values, and their slots; REFUSED where it is of another kind."""
+    if isinstance(x, tuple):
+        parts = [plain(builder, numbers, item) for item in x]
+        if type(x) is not tuple or any(part is None for part, _ in parts):
+            return REFUSED
+        return tuple(part for part, _ in parts), np.concatenate([slots for _, slots in parts])
+    if isinstance(x, float | np.float64):
+        return float(x), np.array([builder.constant(float(x))], np.uint32)
+    if not isinstance(x, TracedScalar | TracedArray):
+        return REFUSED
+    if here(x.builder) is not builder:
+        raise mixed(builder, x.builder)
+    if isinstance(x, TracedScalar):
+        return numbers.item(x.slot), np.array([x.slot], np.uint32)
+    if x.boolean or x.shape == ():
+        return REFUSED
+    slots = x.slots
+    return numbers[slots], slots.reshape(-1)
+
+
+def append(builder, constants, columns, values, guards):
+    """Append what compiled code has recorded to a recording, with the values."""
+    if constants.size:
+        builder.constants(constants)
+    builder.evaluate()
+    first, slot = builder.n, builder.next
+    builder.extend(*columns, slot + values.size)
+    builder.settle(slot, values)
+    names = {address: ctypes.string_at(address).decode() for address in set(guards[:, 1].tolist())}
+    for instruction, address in guards.tolist():
+        file, _, line = names[address].rpartition(":")
+        builder.guards.append((first + instruction, builder.site(Site(file, int(line)))))
+
+
+def result(builder, value, marks, places):
+    """What a call returned, with traced values in place of what depends on traced ones; `places` are their slots."""
+    if isinstance(marks, tuple):
+        items = [result(builder, x, mark, places) for x, mark in zip(value, marks, strict=True)]
+        return tuple(items)
+    if not marks:
+        return value
+    if not isinstance(value, np.ndarray):
+        slot = next(places)
+        return traced(builder, slot) if slot else value
+    slots = np.fromiter(itertools.islice(places, value.size), np.uint32, value.size).reshape(value.shape)
+    if not slots.any():
+        return value
+    for index in np.argwhere(slots == 0).tolist():
+        slots[tuple(index)] = builder.constant(float(value[tuple(index)]))
+    return TracedArray.listed(builder, slots)
