@@ -127,7 +127,7 @@ def guard(context, builder, plain, x):
 
 
 def result_type(op, kind):
-    """The type of a row of active numbers of a kind: what depends on no input is plain, unless it has to be replayed."""
+    """The type of a row of active numbers of a kind: what has no derivative is plain unless it is replayed."""
     if ops.PREDICATE in op.traits:
         return types.boolean
     return types.float64 if ops.ZERO_DERIVATIVE in op.traits and kind is not traced else kind
@@ -179,7 +179,7 @@ def record(context, builder, op, sig, args):
         return program.record_power(context, builder, args[0], exponent)
     operands = [context.cast(builder, x, t, traced) for x, t in zip(args, sig.args, strict=True)]
     holds = ops.PREDICATE in op.traits
-    made = program.record(context, builder, ops.CODE[op.name], operands, guard=holds)
+    made = program.record(context, builder, ops.CODE[op.name], operands, program.outcome if holds else None)
     if not holds:
         return made
     return builder.fcmp_unordered("!=", builder.extract_value(made, 0), program.ZERO)
@@ -307,7 +307,7 @@ def choose_by(function, comparison, row):
         for other in args[1:]:
             values = [builder.extract_value(x, 0) for x in (kept, other)]
             if sig.return_type is traced:
-                program.record(context, builder, ops.CODE[row], [kept, other], guard=True)
+                program.record(context, builder, ops.CODE[row], [kept, other], program.outcome)
             kept = builder.select(builder.fcmp_ordered(comparison, *values), kept, other)
         return kept
 

@@ -89,6 +89,16 @@ def evaluate(context, builder, row, operands):
     return builder.call(found, operands)
 
 
+def outcome(builder, value):
+    """What a guard on a truth value holds it to: what it is."""
+    return builder.zext(builder.fcmp_unordered("!=", value, ZERO), WORD)
+
+
+def truth(builder, value):
+    """What a guard on a truth value that has to be true holds it to, even if it is not, as with nan."""
+    return word(1)
+
+
 def is_live(builder, *nodes):
     """Whether some node is that of a slot."""
     found = nodes[0]
@@ -97,25 +107,19 @@ def is_live(builder, *nodes):
     return builder.icmp_unsigned("!=", found, NOWHERE)
 
 
-def record(context, builder, opcode, operands, guard=False):
-    """The traced number of a row applied to traced numbers; a `guard` makes the program hold for its outcome only."""
+def record(context, builder, opcode, operands, guard=None):
+    """The traced number of a row applied to traced numbers; `guard` gives the outcome that the program holds for."""
     row = ops.OPS[opcode]
     pairs = [fields(builder, x) for x in operands]
     value = evaluate(context, builder, row, [x for x, _ in pairs])
     x, y = (*pairs, (ZERO, NOWHERE))[:2]
-    return recorded(context, builder, opcode, x, y, value, guard)
-
-
-def recorded(context, builder, opcode, x, y, value, guard=False):
-    """The traced number of an instruction, a passive one if both operands are."""
     node = cgutils.alloca_once_value(builder, NOWHERE)
     with builder.if_then(is_live(builder, x[1], y[1])):
         made = write(context, builder, opcode, x, y, value)
         builder.store(made, node)
-        if guard:
-            outcome = builder.zext(builder.fcmp_unordered("!=", value, ZERO), WORD)
+        if guard is not None:
             site = builder.load(builder.gep(header_of(builder, made), [word(SITE)]))
-            write(context, builder, GUARD, (ZERO, made), (ZERO, outcome), builder.bitcast(site, REAL))
+            write(context, builder, GUARD, (ZERO, made), (ZERO, guard(builder, value)), builder.bitcast(site, REAL))
     return pack(context, builder, value, builder.load(node))
 
 
@@ -154,7 +158,7 @@ def constant(context, builder, x):
 
 def decide(context, builder, x):
     """Whether a traced number is not zero, with a guard."""
-    made = record(context, builder, NOT_EQUAL, [x, constant(context, builder, ZERO)], guard=True)
+    made = record(context, builder, NOT_EQUAL, [x, constant(context, builder, ZERO)], outcome)
     return builder.fcmp_unordered("!=", fields(builder, made)[0], ZERO)
 
 
@@ -162,5 +166,5 @@ def pin(context, builder, x, rounding):
     """A traced number rounded by a row, which a guard holds to what it is."""
     rounded = record(context, builder, ops.CODE[rounding], [x])
     value, _ = fields(builder, rounded)
-    record(context, builder, EQUAL, [rounded, constant(context, builder, value)], guard=True)
+    record(context, builder, EQUAL, [rounded, constant(context, builder, value)], truth)
     return value

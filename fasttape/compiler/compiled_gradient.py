@@ -213,7 +213,7 @@ def is_cached(dispatcher) -> bool:
 
 
 def record_inside(run, args, *more):
-    """What a driver returns for some arguments of a function, and `more` of its own; None where Numba cannot compile it for active numbers."""
+    """What a driver returns for some arguments of a function and `more`; None where Numba cannot compile that."""
     given = tuple(map(numba.typeof, args)) if run.refused else None
     if given in run.refused:
         return None

@@ -1,4 +1,4 @@
-"""Lowering that tells guards where they are: compiled user code writes the name of its line to the tape of the thread."""
+"""Lowering that tells guards where they are: the user's code writes the name of its line to the tape of the thread."""
 
 from numba.core import ir as numba_ir
 from numba.core.compiler_machinery import register_pass
@@ -9,16 +9,14 @@ from fasttape.compiler.active_program import SITE
 from fasttape.compiler.active_type import WORD, holds_active
 from fasttape.compiler.linear_memory import current_tape, word
 
-MAY_GUARD = ("binop", "inplace_binop", "unary", "call", "getitem", "static_getitem")
-
 
 class LowerWithSites(Lower):
-    """Numba's lowering; before an expression that may record a guard it stores the address of "file:line"."""
+    """Numba's lowering; before each expression, which may record guards, it stores the address of "file:line"."""
 
     place = None
 
     def lower_inst(self, inst):
-        if isinstance(inst, numba_ir.Assign) and getattr(inst.value, "op", None) in MAY_GUARD and self.has_operands:
+        if isinstance(inst, numba_ir.Assign) and isinstance(inst.value, numba_ir.Expr) and self.has_operands:
             self.mark(inst.loc)
         super().lower_inst(inst)
 

@@ -22,7 +22,7 @@ REFUSED = None, np.empty(0, np.uint32)  # what is no argument of compiled code
 
 
 def either(function, inner):
-    """`function` for plain arguments; for traced ones compiled code that records, or the lifted Python code under it."""
+    """`function` for plain arguments; for traced ones compiled code that records, or `inner`, lifted Python code."""
 
     @functools.wraps(inner)
     def chosen(*args, **kwargs):
@@ -42,8 +42,7 @@ def works(function) -> bool:
 def reached(code, function, seen):
     """The instructions of some code and of the compiled functions that it names."""
     seen.add(code)
-    for instruction in dis.get_instructions(code):
-        yield instruction
+    yield from dis.get_instructions(code)
     for inner in (x for x in code.co_consts if isinstance(x, types.CodeType)):
         yield from reached(inner, function, seen)
     cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
@@ -141,7 +140,7 @@ def result(builder, value, marks, places):
     """What a call returned, with traced values in place of what depends on traced ones; `places` are their slots."""
     if isinstance(marks, tuple):
         items = [result(builder, x, mark, places) for x, mark in zip(value, marks, strict=True)]
-        return tuple(items)
+        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
     if not marks:
         return value
     if not isinstance(value, np.ndarray):
