@@ -14,7 +14,7 @@ from fasttape.api import Differentiated
 from fasttape.binding import NOTHING
 from fasttape.direct import GRADIENT, VALUE, Direct
 from fasttape.errors import ArgumentError, ReplayError
-from fasttape.evaluation import Evaluator
+from fasttape.evaluation import Evaluator, forward_only
 from fasttape.execute.caller import BUSY, HITS, NEXT, Caller, caller_class
 from fasttape.execute.interpreter import address
 from fasttape.recorders.dependencies import Dependencies
@@ -107,6 +107,8 @@ class Paths:
         if self.what != VALUE:
             scalar_output(recording, "grad" if self.what == GRADIENT else "value_and_grad")
         evaluator = Evaluator(recording, again=True)
+        if self.what == VALUE:
+            evaluator = forward_only(evaluator)
         result = evaluator.run(values, getattr(evaluator, self.what), keep=self.what != VALUE)
         unknown = opaque(recording)
         with self.lock:

@@ -14,11 +14,11 @@ from fasttape.derivatives import (
     tangent_recording,
 )
 from fasttape.errors import ArgumentError, ReplayError
-from fasttape.evaluation import Evaluator
+from fasttape.evaluation import Evaluator, forward_only
 from fasttape.execute.interpreter import Workspace
 from fasttape.program import Program
 from fasttape.recording import Recording, record_call, scalar_output
-from fasttape.transform.optimize import Report, optimize
+from fasttape.transform.optimize import Report, optimize, report_of, stages
 
 
 class Tape:
@@ -34,6 +34,7 @@ class Tape:
     def __init__(self, recording: Recording, report: Report | None = None):
         self.report = report
         self._recording = recording
+        self._repeats = False  # whether a Jacobian was asked for before
         self._evaluator = Evaluator(recording, again=True)
 
     @property
@@ -125,14 +126,17 @@ class Tape:
     def jacobian(self, *args: Any) -> Any:
         """The Jacobian by the differentiated arguments, as `fasttape.jacobian` returns it.
 
+        The first call takes it from a linear tape. The second one may find that the Jacobian is sparse and record a
+        program for it, which pays from a few calls on and may round the last bits differently.
+
         >>> import numpy as np, fasttape as ft
         >>> ft.record(lambda x: x**2, np.zeros(2)).jacobian(np.array([1.0, 2.0]))
         array([[2., 0.],
                [0., 4.]])
         """
-        return (
-            jacobian(self._whole, self._evaluator.leaves(args)) if self._sparse is None else self._sparse._value(*args)
-        )
+        sparse = self._sparse if self._repeats else None
+        self._repeats = True
+        return jacobian(self._whole, self._evaluator.leaves(args)) if sparse is None else sparse._value(*args)
 
     def gradient_tape(self) -> "Tape":
         """The tape that returns (value, gradient), for a scalar function; it can be differentiated in turn.
@@ -161,7 +165,7 @@ class Tape:
             raise
 
     def hessian(self, *args: Any) -> Any:
-        """The matrix of second derivatives, as `fasttape.hessian` returns it.
+        """The matrix of second derivatives, as `fasttape.hessian` returns it; the Jacobian of the gradient's tape.
 
         >>> import fasttape as ft
         >>> ft.record(lambda x: x * x * x, 1.0).hessian(2.0)
@@ -183,8 +187,8 @@ class Tape:
         >>> len(tape), len(tape.optimize())
         (5, 3)
         """
-        program, report = optimize(self.program, inexact=inexact)
-        return Tape(self._recording._replace(program=program), report)
+        done = stages(self.program, inexact=inexact)
+        return Tape(self._recording._replace(program=done[-1].program), report_of(done))
 
     @functools.cached_property
     def _whole(self) -> Evaluator:
@@ -201,17 +205,17 @@ class Tape:
         """The tape that returns the gradient alone."""
         scalar_output(self._recording, "the second derivative")
         recording = gradient_recording(self._recording, with_value=False)
-        return Tape(recording._replace(program=optimize(recording.program)[0]))
+        return Tape(recording._replace(program=optimize(recording.program)))
 
     @functools.cached_property
     def _product(self) -> "Tape":
         """The tape that returns the derivative of the gradient, of the arguments and tangents."""
         recording = tangent_recording(self._slope._recording)
-        return Tape(recording._replace(program=optimize(recording.program)[0]))
+        return Tape(recording._replace(program=optimize(recording.program)))
 
     @functools.cached_property
     def _value(self) -> Callable[..., Any]:
-        caller: Callable[..., Any] = direct.caller_of(self._evaluator, direct.VALUE)
+        caller: Callable[..., Any] = direct.caller_of(forward_only(self._evaluator), direct.VALUE)
         return caller
 
     @functools.cached_property

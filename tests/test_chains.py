@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 import fasttape as ft
 from fasttape.errors import ReplayError
 from fasttape.evaluation import Evaluator
-from fasttape.execute.dots import LEAST
-from fasttape.layout import DOT
+from fasttape.execute.dots import ABSORBS, DOUBLE, LEAST, PAIRS
+from fasttape.execute.interpreter import Workspace
+from fasttape.execute.plan import Plan
+from fasttape.layout import DOT, LENGTH, PARAM
+from fasttape.transform.forward import chained
 from tests.agree import bits
 
 NUMBERS = (0.0, -0.0, 1.0, -1.5, 0.1, 0.3, 1e-310, 1e300, math.inf, -math.inf, math.nan)
@@ -35,6 +38,30 @@ def agree(tape, args):
         assert bits(tape.grad(*args)) == bits(single.run(leaves, single.gradient))
     along = [np.cos(np.arange(len(x))).tolist() for x in args]
     assert bits(tape.jvp(args, along)) == bits(single.run(leaves, single.along([t for x in along for t in x])))
+
+
+def values(program, x):
+    """The outputs of a program by a plan without chains of its own."""
+    workspace = Workspace(Plan(program), program)
+    workspace.inputs[:] = x
+    stopped = workspace.forward()
+    return workspace.values[program.outputs], stopped
+
+
+def kinds(program):
+    """(kind, products) of each chain in a program that only runs forward."""
+    places = program.a[program.ops == DOT].tolist()
+    return [(int(program.aux[p + PARAM]), int(program.aux[p + LENGTH]) - PAIRS) for p in places]
+
+
+def forward_agrees(program, x):
+    """Chains in forward programs keep the bits, and find nothing twice; returns them."""
+    short = chained(program)
+    found, expected = values(short, x), values(program, x)
+    holds = expected[1] == program.ops.size
+    assert (found[1] == short.ops.size) == holds
+    assert not holds or bits(found[0]) == bits(expected[0])
+    return kinds(short) if short is not program else []
 
 
 def dot(x, y, start=0.0):
@@ -114,6 +141,68 @@ def test_random_chains(steps, x):
     if tape.program.outputs.size:
         agree(tape, (x,))
         agree(tape.optimize(), (x,))
+        forward_agrees(tape._slope.program, x)
+        forward_agrees(tape._product.program, [*x, 1.0, -0.0, 0.3, math.inf])
+
+
+APART = {  # sums whose parts do not stand side by side
+    "products first": (lambda x, y: sum([p * q for p, q in zip(x, y, strict=True)]), [(0, 6)]),
+    "no sum to begin with": (lambda x, y: x[0] * y[0] + x[1] * y[1] + x[2] * y[2] + x[3], [(0, 2)]),
+    "two sums at once": (lambda x, y: (lambda s, t: s * t)(*two_sums(x, y)), [(0, 6), (0, 6)]),
+    "in any order": (lambda x, y: x[5] * y[5] + (x[0] + x[1] * y[1]) + x[2] * y[2], [(0, 3)]),
+    "sums of two": (lambda x, y: x[0] + (x[1] * y[1] + x[2] * y[2]) + (x[3] * y[3] + x[4] * y[4]), [(2, 4)]),
+    "only sums of two": (lambda x, y: (x[1] * y[1] + x[2] * y[2]) + (x[3] * y[3] + x[4] * y[4]), [(2, 2)]),
+    "a sum of two and a product": (lambda x, y: x[0] * x[1] + (x[1] * y[1] + x[2] * y[2]), [(0, 2)]),
+    "a chain of ones on a chain of twos": (
+        lambda x, y: x[0] + (x[1] * y[1] + x[2] * y[2]) + x[3] * y[3] + x[4] * y[4],
+        [(2, 2), (0, 2)],
+    ),
+    "a product that is read twice": (lambda x, y: (lambda p: x[0] + p + x[1] * y[1] + x[2] * p)(x[3] * y[3]), [(0, 2)]),
+    "a product of one": (lambda x, y: x[0] + x[1] * y[1], []),
+    "not in between": (lambda x, y: (lambda s: s + x[2] * y[2] - s)(x[0] + x[1] * y[1]), []),
+}
+
+
+def two_sums(x, y):
+    s, t = x[0], y[0]
+    for p, q in zip(x, y, strict=True):
+        s, t = s + p * p, t + q * p
+    return s, t
+
+
+@pytest.mark.parametrize(("f", "expected"), APART.values(), ids=APART)
+def test_values_alone_allow_more(f, expected):
+    x, y = [0.3, -1.2, 0.7, 2.1, 0.0, -0.4], [1e300, 0.1, -0.0, 1e-310, 1.0, 3.0]
+    tape = ft.record(f, x, y)
+    assert forward_agrees(tape.program, x + y) == expected
+    assert tape(x, y) == f(x, y)
+
+
+def test_products_in_which_zero_absorbs():
+    def f(x):
+        return math.exp(dot(x[:3], x[3:]))
+
+    product = ft.record(f, [0.1] * 6)._product.program
+    for x in ([0.3, 0.0, 1.0, 0.5, math.inf, 0.1], [0.0, 0.0, 0.0, math.inf, math.nan, 1.0], [0.1, 0.2, 0.3] * 2):
+        found = forward_agrees(product, [*x, 0.0, 1.0, 0.0, 0.0, 0.3, -0.0])
+    assert {kind for kind, _ in found} >= {ABSORBS | DOUBLE}
+
+
+def test_a_guard_stops_a_forward_program_where_it_stops_the_tape():
+    def f(x):
+        parts = [p * p for p in x]
+        if x[0] * x[1] > 0.0:
+            parts.append(x[0])
+        return sum(parts) if parts[0] < 4.0 else 0.0
+
+    tape = ft.record(f, [1.0, 1.0, 1.0])
+    assert forward_agrees(tape.program, [1.0, 2.0, 3.0])
+    for x, message in (([1.0, -1.0, 1.0], r"x\[0\] \* x\[1\] > 0\.0"), ([3.0, 1.0, 1.0], r"parts\[0\] < 4\.0")):
+        forward_agrees(tape.program, x)
+        with pytest.raises(ReplayError, match=message):
+            tape(x)
+        with pytest.raises(ReplayError, match=message):
+            tape.grad(x)
 
 
 def test_single_precision():

@@ -32,7 +32,7 @@ def check(tape, args):
     for one in (prune, fold, share):
         once = verify(one(tape.program))
         same_programs(one(once), once)
-    again, _ = optimize(verify(short.program))
+    again = optimize(verify(short.program))
     assert len(again.ops) == len(short) <= len(tape)
     same_programs(again, short.program)
     assert bits(tape(*args)) == bits(short(*args))

@@ -8,7 +8,8 @@ first: adjoints keep their bits, too. What is saved is the dispatch, two stores 
 
 The result of a DOT is the last of its SIZE slots, the others are nobody's: no slot changes its number. Its side record
 has START, the slot that the chain begins with, in place of CODE, and behind CLEAN pairs, each of which holds one slot
-in its lower and one in its upper half.
+in its lower and one in its upper half. PARAM is the kind: whether zero ABSORBS in the products, and whether what is
+added each time is DOUBLE, a sum of two products. Only programs that run forward have kinds other than 0.
 """
 
 import numpy as np
@@ -38,16 +39,40 @@ ADD, MUL = table.CODE["add"], table.CODE["mul"]
 START, PAIRS = CODE, CLEAN + 1  # of the side record
 HALF = np.uint64(32)
 LOWER = np.uint64(0xFFFFFFFF)
+ABSORBS, DOUBLE = 1, 2
 LEAST = 2  # pairs: a single one gains nothing
 WORTHWHILE = 0.125  # of the instructions must fall into chains
 
 
 @inlined
+def product(values, pair, absorbs):
+    x, y = values[pair & LOWER], values[pair >> HALF]
+    return times(x, y) if absorbs else x * y
+
+
+@inlined
+def total_of(values, total, aux, first, last, absorbs, double):
+    """A chain from `total` on, whose pairs are some words of `aux`."""
+    for k in range(first, last, np.uint64(1 + double)):
+        term = product(values, np.uint64(aux[k]), absorbs)
+        if double:
+            term += product(values, np.uint64(aux[k + np.uint64(1)]), absorbs)
+        total += term
+    return total
+
+
+@inlined
 def dot_forward(values, others, slot, p, b, aux, scratch, entries):
-    total = values[np.uint64(aux[p + START])]
-    for k in range(np.uint64(p + PAIRS), np.uint64(p + aux[p + LENGTH])):
-        pair = np.uint64(aux[k])
-        total += values[pair & LOWER] * values[pair >> HALF]
+    total, kind = values[np.uint64(aux[p + START])], aux[p + PARAM]
+    first, last = np.uint64(p + PAIRS), np.uint64(p + aux[p + LENGTH])
+    if kind == 0:  # each kind has a loop of its own
+        total = total_of(values, total, aux, first, last, False, False)
+    elif kind == ABSORBS:
+        total = total_of(values, total, aux, first, last, True, False)
+    elif kind == DOUBLE:
+        total = total_of(values, total, aux, first, last, False, True)
+    else:
+        total = total_of(values, total, aux, first, last, True, True)
     values[np.uint64(slot + aux[p + SIZE] - 1)] = total
 
 

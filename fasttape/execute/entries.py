@@ -29,6 +29,7 @@ from fasttape.layout import (
     CALL,
     CODE,
     CONST,
+    DOT,
     ELEMENTWISE,
     ENTRIES,
     FIRST_STRUCTURAL,
@@ -173,7 +174,7 @@ def needs(columns) -> Needs:
     rows = {kind: aux[a[opcodes == kind] + np.uint32(CODE)].tolist() for kind in (ELEMENTWISE, REDUCE) if kind in used}
     elementwise = set(rows.get(ELEMENTWISE, ()))
     called = [opcode for opcode in used if not HELD[opcode]]
-    arrays = any(opcode >= FIRST_STRUCTURAL and opcode not in (GUARD, CONST) for opcode in used)
+    arrays = any(opcode >= FIRST_STRUCTURAL and opcode not in (GUARD, CONST, DOT) for opcode in used)
     return Needs(called, list(elementwise), list(elementwise | set(rows.get(REDUCE, ()))), GEMM in used, arrays)
 
 

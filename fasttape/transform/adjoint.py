@@ -18,7 +18,15 @@ from fasttape.recorders.array import TracedArray, as_traced
 from fasttape.recorders.builder import Builder
 from fasttape.recorders.calls import call
 from fasttape.recorders.scalar import slot_of, traced
-from fasttape.transform.operands import Record, call_operands, gathered, negated, scalar_operands, slots_of
+from fasttape.transform.operands import (
+    Record,
+    call_operands,
+    gathered,
+    negated,
+    scalar_operands,
+    slots_of,
+    spread_over,
+)
 from fasttape.transform.rules import partials_of, times
 
 ADD, MUL = ops.CODE["add"], ops.CODE["mul"]
@@ -171,10 +179,10 @@ class Backward:
             return
         strides = x.geometry.strides
         repeated = tuple(d for d, n in enumerate(x.shape) if n > 1 and strides[d] == 0)
-        contribution = np.broadcast_to(as_traced(self.builder, contribution), x.shape)
+        contribution, slots = spread_over(as_traced(self.builder, contribution), x.shape), x.slots
         if repeated:
             contribution = as_traced(self.builder, np.sum(contribution, axis=repeated))
-        slots = x.slots[tuple(0 if d in repeated else slice(None) for d in range(x.ndim))]
+            slots = slots[tuple(0 if d in repeated else slice(None) for d in range(x.ndim))]
         if x.root.table is None or np.unique(slots).size == slots.size:
             self.add(slots, contribution, negative)
         else:

@@ -79,6 +79,11 @@ def spread(numbers, shape, strides):
     return np.lib.stride_tricks.as_strided(numbers, shape, [s * ITEM for s in strides], writeable=False)
 
 
+def spread_over(x, shape):
+    """x broadcast to a shape that it may have already."""
+    return x if x.shape == shape else np.broadcast_to(x, shape)
+
+
 def gathered(builder, slots):
     """The traced value that lives in some slots: a run where they are one, else a list; a scalar for a number."""
     if np.ndim(slots) == 0:

@@ -44,15 +44,31 @@ class Report(NamedTuple):
         return "\n".join(f"{a:{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows)
 
 
-def optimize(program: Program, *, inexact: bool = False) -> tuple[Program, Report]:
-    """The program after all passes, and what they did."""
-    done = [("as recorded", program), ("dead code", program := prune(program))]
+class Stage(NamedTuple):
+    """A program behind one pass."""
+
+    name: str
+    program: Program
+
+
+def optimize(program: Program, *, inexact: bool = False) -> Program:
+    """The program after all passes."""
+    return stages(program, inexact=inexact)[-1].program
+
+
+def stages(program: Program, *, inexact: bool = False) -> list[Stage]:
+    """The program as it is, and as each pass leaves it."""
+    done = [Stage("as recorded", program), Stage("dead code", program := prune(program))]
     while True:
-        done.append(("constants folded", folded := fold(program)))
+        done.append(Stage("constants folded", folded := fold(program)))
         if folded is program and len(done) > 3:
-            break
-        done.append(("shared and simplified", program := share(folded, inexact=inexact)))
-    return program, Report(tuple(Pass(name, p.ops.size, count_operations(p)) for name, p in done))
+            return done
+        done.append(Stage("shared and simplified", program := share(folded, inexact=inexact)))
+
+
+def report_of(done: list[Stage]) -> Report:
+    """What passes did."""
+    return Report(tuple(Pass(x.name, x.program.ops.size, count_operations(x.program)) for x in done))
 
 
 def prune(program: Program) -> Program:
@@ -141,6 +157,8 @@ def share(program: Program, *, inexact: bool = False) -> Program:
 def repeated_guards(program: Program) -> np.ndarray:
     """Which instructions are guards of what another has checked before."""
     dropped = np.zeros(program.ops.size, bool)
+    if len(program.guards) < 2:
+        return dropped
     guards = program.guards[:, 0]
     dropped[guards] = True
     checked = np.stack([program.a[guards], program.b[guards]], axis=1)

@@ -163,7 +163,7 @@ def input_slots(program: Program) -> np.ndarray:
 
 def gradient_program(program: Program) -> Program:
     """The program that computes the output of a program and, behind it, its gradient by the differentiated inputs."""
-    program, _ = optimize(program)  # an expression that stands twice would have two adjoints
+    program = optimize(program)  # an expression that stands twice would have two adjoints
     builder = thaw(program)
     stretch = whole(builder, program)
     seeds = np.full(program.outputs.size, builder.constant(1.0), np.uint32)  # none for an output that is a constant

@@ -11,7 +11,7 @@ from fasttape.recorders.array import TracedArray, as_traced
 from fasttape.recorders.calls import call
 from fasttape.recorders.scalar import slot_of, traced
 from fasttape.transform.adjoint import ADD, Stretch, weights
-from fasttape.transform.operands import Record, call_operands, gathered, scalar_operands, slots_of
+from fasttape.transform.operands import Record, call_operands, gathered, scalar_operands, slots_of, spread_over
 from fasttape.transform.rules import partials_of, times
 
 
@@ -39,11 +39,6 @@ def total(parts):
         if part is not None:
             found = part if found is None else found + part
     return found
-
-
-def spread_over(x, shape):
-    """x broadcast to a shape that it may have already."""
-    return x if x.shape == shape else np.broadcast_to(x, shape)
 
 
 class Along:
