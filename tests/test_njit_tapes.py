@@ -1,6 +1,7 @@
 """Tapes of functions compiled by Numba: recorded inside of the compiled code, they are those of the Python recorder."""
 
 import math
+import threading
 from typing import NamedTuple
 
 import numba
@@ -55,7 +56,7 @@ def apply(op, p, q):
     if op == 17:
         return int(p * 3.0) * q * 0.1 + math.floor(q)
     if op == 18:
-        return p if bool(q) and not p == q else 2.0
+        return 2.0 if p == q or not bool(q) else p
     if op == 19:
         return (1.0 + p * p) ** (np.tanh(q) + 1.0) * 0.1
     if op == 20:
@@ -311,7 +312,7 @@ def test_linear_tapes_of_compiled_functions():
     assert aux == 4
     np.testing.assert_allclose(pushforward.many(np.eye(4)).T, by_x, rtol=1e-14)
     assert not any(run.refused for run in MADE[f].values())
-    empty, pullback = ft.vjp(f, np.empty(0), 1.5)
+    _, pullback = ft.vjp(f, np.empty(0), 1.5)
     np.testing.assert_array_equal(pullback(np.ones(3))[1], 0.0)
     with pytest.raises(ft.errors.ArgumentError, match="cotangent"):
         pullback(np.ones(2))
@@ -345,3 +346,30 @@ def test_what_has_no_compiled_form_is_recorded_as_python():
     np.testing.assert_array_equal(ft.record(f, x).grad(x), [3.0, 3.0])
     single = ft.record(signed, np.array([0.5, -0.5], np.float32))
     assert single.program.dtype == np.float32
+
+
+def test_straight_array_code_keeps_its_array_instructions():
+    @numba.njit
+    def f(w, x):
+        return np.sum(np.tanh(w @ x) ** 2)
+
+    w, x = np.linspace(-1.0, 1.0, 12).reshape(3, 4), np.arange(4.0)
+    tape = ft.record(f, w, x)
+    assert len(tape) < 6
+    same(tape(w, x), f(w, x), rtol=1e-14)
+
+
+def test_threads_record_tapes_at_once():
+    points, found = [np.linspace(-1.0, 1.0, 200) * (k + 1) for k in range(4)], [None] * 4
+
+    def work(k):
+        for _ in range(3):
+            found[k] = ft.record(signed, points[k]).grad(points[k])
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for x, gradient in zip(points, found, strict=True):
+        same(gradient, ft.grad(signed)(x), rtol=1e-12)

@@ -1,8 +1,8 @@
 """Traced numbers: active numbers that record a program, opcode by opcode, in place of a linear tape.
 
 A traced number is (val, node). Its instructions go to the memory of the linear tape of the thread, whose records then
-hold the operands, the value and the opcode; constants and guards are records, too. The values are those of the rows,
-as a replay computes them, so that the guards hold where they were recorded. `compiler.program_export` makes a program
+hold the operands and the opcode; constants and guards are records, too. The values are those of the rows, as a replay
+computes them, so that the guards hold where they were recorded. `compiler.program_export` makes a program
 of the records.
 """
 
@@ -42,14 +42,14 @@ def make_traced(typingctx, val, node):
 
 
 def writer(module):
-    """node fasttape_write(opcode, x, node of x, y, node of y, value): append an instruction, and its constants before.
+    """node fasttape_write(opcode, x, node of x, y, node of y, line): append an instruction, and its constants before.
 
     A node in the lower half only is a number that the instruction holds. There is no node where the tape is full.
     """
     found, builder = function(module, "fasttape_write", [REAL, REAL, WORD, REAL, WORD, REAL], WORD)
     if builder is None:
         return found
-    opcode, x, x_node, y, y_node, value = found.args
+    opcode, x, x_node, y, y_node, line = found.args
     live = builder.select(builder.icmp_unsigned("==", x_node, NOWHERE), y_node, x_node)
     operands = []
     for number, node in ((x, x_node), (y, y_node)):
@@ -58,13 +58,13 @@ def writer(module):
         with builder.if_then(builder.and_(some, builder.icmp_unsigned("==", node, NOWHERE))):
             builder.store(append(builder, live, number, NOWHERE, ir.Constant(REAL, float(CONST)), give_up), place)
         operands.append(builder.load(place))
-    builder.ret(append(builder, operands[0], value, operands[1], opcode, give_up))
+    builder.ret(append(builder, operands[0], line, operands[1], opcode, give_up))
     return found
 
 
-def write(context, builder, opcode, x, y, value):
+def write(context, builder, opcode, x, y, line=ZERO):
     """The node of an instruction on two pairs (number, node), of which one node is that of a slot."""
-    node = builder.call(writer(builder.module), [ir.Constant(REAL, float(opcode)), *x, *y, value])
+    node = builder.call(writer(builder.module), [ir.Constant(REAL, float(opcode)), *x, *y, line])
     with builder.if_then(builder.icmp_unsigned("==", node, NOWHERE), likely=False):
         full(context)(builder)
     return node
@@ -115,7 +115,7 @@ def record(context, builder, opcode, operands, guard=None):
     x, y = (*pairs, (ZERO, NOWHERE))[:2]
     node = cgutils.alloca_once_value(builder, NOWHERE)
     with builder.if_then(is_live(builder, x[1], y[1])):
-        made = write(context, builder, opcode, x, y, value)
+        made = write(context, builder, opcode, x, y)
         builder.store(made, node)
         if guard is not None:
             site = builder.load(builder.gep(header_of(builder, made), [word(SITE)]))
@@ -138,7 +138,7 @@ def record_power(context, builder, x, n):
         builder.store(result, value)
         with builder.if_then(live):
             y = (exponent, NOWHERE) if opcode == POW else (ZERO, parameter)
-            builder.store(write(context, builder, opcode, (x, node), y, result), made)
+            builder.store(write(context, builder, opcode, (x, node), y), made)
 
     with builder.if_else(square) as (two, other):
         with two:

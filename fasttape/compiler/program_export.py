@@ -90,8 +90,8 @@ def pooled(records, slots, next_slot, places):
 def take_program(tape, first, slots, next_slot, numbers):
     """The program behind some inputs, which begin at the slot `first` and live in `slots`; the tape loses it.
 
-    Returns constants, for the slots from `next_slot` on, instructions, their values, guards as pairs (instruction,
-    address of a line), and the slots of some numbers, 0 where they are constant.
+    Returns constants, for the slots from `next_slot` on, instructions, guards as pairs (instruction, address
+    of a line), and the slots of some numbers, 0 where they are constant.
     """
     words = header(tape)
     length, failed = words[LENGTH], words[FAILED]
@@ -105,7 +105,7 @@ def take_program(tape, first, slots, next_slot, numbers):
     constants = pooled(records, 1 + inputs, next_slot, places)
     ops = np.empty(records.size, np.uint8)
     a, b = np.empty(records.size, np.uint32), np.empty(records.size, np.uint32)
-    values, guards = np.empty(records.size), np.empty((records.size, 2), np.int64)
+    guards = np.empty((records.size, 2), np.int64)
     slot, n, guarded = next_slot + constants.size, 0, 0
     for k in range(records.size):
         record = records[k]
@@ -120,11 +120,9 @@ def take_program(tape, first, slots, next_slot, numbers):
             guarded += 1
         else:
             places[1 + inputs + k] = slot
-            values[slot - next_slot - constants.size] = record.da
             slot += 1
         n += 1
     found = np.empty(numbers.size, np.uint32)
     for k, x in enumerate(numbers):
         found[k] = placed(places, np.uint32(node_of(x) & np.uint64(LOW_HALF)), first)
-    computed = slot - next_slot - constants.size
-    return constants, ops[:n], a[:n], b[:n], values[:computed], guards[:guarded], found
+    return constants, ops[:n], a[:n], b[:n], guards[:guarded], found

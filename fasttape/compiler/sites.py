@@ -13,7 +13,7 @@ from fasttape.compiler.linear_memory import current_tape, word
 class LowerWithSites(Lower):
     """Numba's lowering; before each expression, which may record guards, it stores the address of "file:line"."""
 
-    place = None
+    marking, place = None, None  # the function that is being made, and where it writes to
 
     def lower_inst(self, inst):
         if isinstance(inst, numba_ir.Assign) and isinstance(inst.value, numba_ir.Expr) and self.has_operands:
@@ -26,7 +26,8 @@ class LowerWithSites(Lower):
 
     def mark(self, loc):
         builder = self.builder
-        if self.place is None:
+        if self.marking is not builder.function:
+            self.marking = builder.function
             with builder.goto_entry_block():
                 tape = builder.inttoptr(builder.call(current_tape(builder.module), []), WORD.as_pointer())
                 self.place = builder.gep(tape, [word(SITE)])

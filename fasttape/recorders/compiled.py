@@ -17,7 +17,7 @@ from fasttape.recorders.array import TracedArray, any_traced
 from fasttape.recorders.liftable import inner_function
 from fasttape.recorders.scalar import TracedScalar, here, mixed, traced
 
-FILLS = ("STORE_SUBSCR",)
+ROOM = {"zeros", "empty", "ones", "full", "zeros_like", "empty_like", "ones_like", "full_like"}  # for code to fill
 REFUSED = None, np.empty(0, np.uint32)  # what is no argument of compiled code
 
 
@@ -56,8 +56,10 @@ def reached(code, function, seen):
 
 
 def is_work(instruction) -> bool:
+    """Whether an instruction goes back, assigns to an element, or names what makes an array for that."""
     jumps = instruction.opcode in dis.hasjrel or instruction.opcode in dis.hasjabs
-    return instruction.opname in FILLS or (jumps and instruction.argval <= instruction.offset)
+    fills = instruction.opname == "STORE_SUBSCR" or instruction.argval in ROOM
+    return fills or (jumps and instruction.argval <= instruction.offset)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -86,8 +88,8 @@ def record(dispatcher, args, keywords):
     made = record_inside(run, tuple(x for x, _ in found), slots, builder.next)
     if made is None:
         return None
-    value, marks, (constants, ops, a, b, values, guards, places) = made
-    append(builder, constants, (ops, a, b), values, guards)
+    value, marks, (constants, *columns, guards, places) = made
+    append(builder, constants, columns, guards)
     return (result(builder, value, marks, iter(places.tolist())),)
 
 
@@ -122,14 +124,12 @@ def plain(builder, numbers, x):
     return numbers[slots], slots.reshape(-1)
 
 
-def append(builder, constants, columns, values, guards):
-    """Append what compiled code has recorded to a recording, with the values."""
+def append(builder, constants, columns, guards):
+    """Append what compiled code has recorded to a recording."""
     if constants.size:
         builder.constants(constants)
-    builder.evaluate()
-    first, slot = builder.n, builder.next
-    builder.extend(*columns, slot + values.size)
-    builder.settle(slot, values)
+    first = builder.n
+    builder.extend(*columns, builder.next + columns[0].size - len(guards))
     names = {address: ctypes.string_at(address).decode() for address in set(guards[:, 1].tolist())}
     for instruction, address in guards.tolist():
         file, _, line = names[address].rpartition(":")
