@@ -373,3 +373,14 @@ def test_threads_record_tapes_at_once():
         thread.join()
     for x, gradient in zip(points, found, strict=True):
         same(gradient, ft.grad(signed)(x), rtol=1e-12)
+
+
+def test_a_list_of_traced_values_is_for_python():
+    @numba.njit
+    def f(x):
+        s = 0.0
+        for v in x:
+            s += v * v
+        return s
+
+    assert ft.grad(lambda x: f([x, 2.0 * x]))(3.0) == 30.0

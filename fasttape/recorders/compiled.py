@@ -14,45 +14,32 @@ import numpy as np
 
 from fasttape.program import Site
 from fasttape.recorders.array import TracedArray, any_traced
-from fasttape.recorders.liftable import inner_function
 from fasttape.recorders.scalar import TracedScalar, here, mixed, traced
 
 ROOM = {"zeros", "empty", "ones", "full", "zeros_like", "empty_like", "ones_like", "full_like"}  # for code to fill
 REFUSED = None, np.empty(0, np.uint32)  # what is no argument of compiled code
 
 
-def either(function, inner):
-    """`function` for plain arguments; for traced ones compiled code that records, or `inner`, lifted Python code."""
+class Either:
+    """A wrapped function for plain arguments; for traced ones compiled code that records, or `inner`, lifted code."""
 
-    @functools.wraps(inner)
-    def chosen(*args, **kwargs):
+    def __init__(self, function, inner):
+        functools.update_wrapper(self, inner)
+        self.function, self.inner = function, inner
+        self.inside = hasattr(function, "targetoptions") and works(function.py_func.__code__)
+
+    def __call__(self, *args, **kwargs):
         if not any_traced((args, tuple(kwargs.values()))):
-            return function(*args, **kwargs)
-        inside = record(function, args, kwargs) if runs_inside(function) else None
-        return inner(*args, **kwargs) if inside is None else inside[0]
-
-    return chosen
+            return self.function(*args, **kwargs)
+        found = record(self.function, args, kwargs) if self.inside else None
+        return self.inner(*args, **kwargs) if found is None else found[0]
 
 
-def works(function) -> bool:
-    """Whether a function, or a compiled one that it names, has a loop or fills an array."""
-    return any(map(is_work, reached(function.__code__, function, set())))
-
-
-def reached(code, function, seen):
-    """The instructions of some code and of the compiled functions that it names."""
-    seen.add(code)
-    yield from dis.get_instructions(code)
-    for inner in (x for x in code.co_consts if isinstance(x, types.CodeType)):
-        yield from reached(inner, function, seen)
-    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-    for name in (*code.co_names, *code.co_freevars):
-        value = function.__globals__.get(name)
-        if name in cells:
-            value = getattr(cells[name], "cell_contents", None)
-        other = inner_function(value)
-        if other is not None and other.__code__ not in seen:
-            yield from reached(other.__code__, other, seen)
+@functools.lru_cache(maxsize=1024)
+def works(code) -> bool:
+    """Whether some code has a loop or fills an array."""
+    inner = (x for x in code.co_consts if isinstance(x, types.CodeType))
+    return any(map(is_work, dis.get_instructions(code))) or any(map(works, inner))
 
 
 def is_work(instruction) -> bool:
@@ -60,12 +47,6 @@ def is_work(instruction) -> bool:
     jumps = instruction.opcode in dis.hasjrel or instruction.opcode in dis.hasjabs
     fills = instruction.opname == "STORE_SUBSCR" or instruction.argval in ROOM
     return fills or (jumps and instruction.argval <= instruction.offset)
-
-
-@functools.lru_cache(maxsize=1024)
-def runs_inside(dispatcher) -> bool:
-    """Whether calls of a compiled function with traced values are recorded from inside."""
-    return hasattr(dispatcher, "targetoptions") and works(dispatcher.py_func)
 
 
 def record(dispatcher, args, keywords):
@@ -76,9 +57,10 @@ def record(dispatcher, args, keywords):
     if not args:
         return None
     positions = tuple(n for n, x in enumerate(args) if any_traced((x,)))
-    builder = here(first_builder(args))
-    if builder.dtype != np.float64:
+    met = first_builder(args)
+    if met is None or met.dtype != np.float64:
         return None
+    builder = here(met)
     numbers = builder.evaluate()
     found = [plain(builder, numbers, x) if n in positions else (x, None) for n, x in enumerate(args)]
     if any(found[n][0] is None for n in positions):
