@@ -211,6 +211,7 @@ def test_integer_powers_and_constants_stay_what_they_are():
     assert math.copysign(1.0, tape.program.constants.min()) == -1.0
     assert tape(-2.0, 5) == f(-2.0, 5)
     assert ft.hessian(f)(0.0, 5) == 6.0
+    assert recorded_inside(f)
 
 
 @numba.njit
@@ -384,3 +385,18 @@ def test_a_list_of_traced_values_is_for_python():
         return s
 
     assert ft.grad(lambda x: f([x, 2.0 * x]))(3.0) == 30.0
+
+
+@compiled_only
+def test_a_full_tape_is_an_error_and_the_next_recording_is_right():
+    from fasttape.compiler.linear_memory import CAPACITY, LIMIT, THREAD
+
+    x = np.array([0.5, -0.3, 0.2])
+    expected, limit = ft.record(signed, x).grad(x), THREAD.header[LIMIT]
+    try:
+        THREAD.header[LIMIT] = THREAD.header[CAPACITY]
+        with pytest.raises(MemoryError, match="tape of this thread is full"):
+            ft.record(signed, np.ones(int(THREAD.header[CAPACITY])))
+        np.testing.assert_array_equal(ft.record(signed, x).grad(x), expected)
+    finally:
+        THREAD.header[LIMIT] = limit
