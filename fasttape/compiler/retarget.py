@@ -39,7 +39,7 @@ def is_float_dtype(t):
     return t in FLOATS or t is types.none or getattr(t, "dtype", None) == types.float64
 
 
-def constructor(make, active):
+def constructor(make, number):
     """np.zeros and its kin with active numbers in place of float64."""
 
     def made(shape, dtype=float):
@@ -47,14 +47,14 @@ def constructor(make, active):
 
     def choose(shape, dtype=float):
         if is_float_dtype(dtype):
-            return lambda shape, dtype=float: make(shape, active)
+            return lambda shape, dtype=float: make(shape, number)
         return lambda shape, dtype=float: make(shape, dtype)
 
     overload(made)(choose)
     return made
 
 
-def constructor_like(make, active):
+def constructor_like(make, number):
     """np.zeros_like and its kin with active numbers in place of float64."""
 
     def made(x, dtype=None):
@@ -64,7 +64,7 @@ def constructor_like(make, active):
         given = not isinstance(dtype, types.Omitted | types.NoneType) and dtype is not None
         kind = dtype if given else getattr(x, "dtype", x)
         if is_active(kind) or is_active(getattr(kind, "dtype", None)) or is_float_dtype(kind) or kind == types.float64:
-            return lambda x, dtype=None: make(np.shape(x), active)
+            return lambda x, dtype=None: make(np.shape(x), number)
         if given:
             return lambda x, dtype=None: make(np.shape(x), dtype)
         return lambda x, dtype=None: make(np.shape(x), x.dtype)
@@ -73,7 +73,7 @@ def constructor_like(make, active):
     return made
 
 
-def fillers(active):
+def fillers(number):
     """What stands for np.full and np.full_like."""
 
     def filled(shape, value, dtype=None):
@@ -86,7 +86,7 @@ def fillers(active):
         if is_float_dtype(dtype) if given else isinstance(value, types.Float) or is_active(value):
 
             def full(shape, value, dtype=None):
-                made = np.empty(shape, active)
+                made = np.empty(shape, number)
                 made[...] = value
                 return made
 
@@ -110,7 +110,7 @@ def fillers(active):
     return {np.full: filled, np.full_like: filled_like}
 
 
-def lists(active):
+def lists(number):
     """What stands for np.array."""
 
     def array_of(object, dtype=None):
@@ -130,13 +130,13 @@ def lists(active):
             return lambda object, dtype=None: object.copy()
 
         def vector(object, dtype=None):
-            made = np.empty(len(object), active)
+            made = np.empty(len(object), number)
             for k, x in enumerate(object):
                 made[k] = x
             return made
 
         def matrix(object, dtype=None):
-            made = np.empty((len(object), len(object[0])), active)
+            made = np.empty((len(object), len(object[0])), number)
             for i, row in enumerate(object):
                 for j, x in enumerate(row):
                     made[i, j] = x
@@ -147,26 +147,26 @@ def lists(active):
     return {np.array: array_of}
 
 
-def substitutes(active):
+def substitutes(number):
     """By function what code for a type of active numbers calls in its place."""
-    made = {f: constructor(f, active) for f in (np.zeros, np.empty, np.ones)}
+    made = {f: constructor(f, number) for f in (np.zeros, np.empty, np.ones)}
     like = ((np.zeros_like, np.zeros), (np.empty_like, np.empty), (np.ones_like, np.ones))
-    made |= {f: constructor_like(g, active) for f, g in like}
-    return made | fillers(active) | lists(active) | {np.float64: float} | FUNCTIONS
+    made |= {f: constructor_like(g, number) for f, g in like}
+    return made | fillers(number) | lists(number) | {np.float64: float} | FUNCTIONS
 
 
 SUBSTITUTES = {kind: substitutes(kind) for kind in (active, traced)}
 
 
-def substitute(value, active):
+def substitute(value, number):
     """What active code sees in place of a value that the user's code names."""
     if isinstance(value, DUFunc):
-        return vectorized(value, active)
+        return vectorized(value, number)
     if isinstance(value, Dispatcher):
         kept = value in OWN or value.py_func.__module__.startswith("fasttape.")
-        return value if kept else activate(value, active)
+        return value if kept else activate(value, number)
     try:
-        return SUBSTITUTES[active].get(value, value)
+        return SUBSTITUTES[number].get(value, value)
     except TypeError:
         return value
 
@@ -240,10 +240,10 @@ COMPILERS = {active: ActiveCompiler, traced: TracedCompiler}
 
 
 @functools.cache
-def vectorized(ufunc, active):
+def vectorized(ufunc, number):
     """What active code calls for a function of numba.vectorize: its scalar function, over arrays element by element."""
     python_function = ufunc._dispatcher.py_func
-    scalar, arity = activate(njit(python_function), active), python_function.__code__.co_argcount
+    scalar, arity = activate(njit(python_function), number), python_function.__code__.co_argcount
 
     def applied(*args):
         raise NotImplementedError
@@ -271,10 +271,10 @@ def vectorized(ufunc, active):
 
 
 @functools.cache
-def activate(dispatcher, active):
+def activate(dispatcher, number):
     """The dispatcher that compiles a user's function for a type of active numbers, for compiled callers."""
     options = {k: v for k, v in dispatcher.targetoptions.items() if k not in DROPPED}
-    return njit(pipeline_class=COMPILERS[active], **NUMBAS_OWN | options)(renamed(dispatcher.py_func, active.name))
+    return njit(pipeline_class=COMPILERS[number], **NUMBAS_OWN | options)(renamed(dispatcher.py_func, number.name))
 
 
 def renamed(function, mode):
