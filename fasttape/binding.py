@@ -173,6 +173,9 @@ def match(signature, args, *, exact=False):
         if structure != signature.structures[position]:
             message = f"argument {position} has another structure than the one that was recorded"
             raise ReplayError(message, f"argument {position} has another structure")
+        if not trees.same_order(signature.structures[position], tree):
+            message = f"argument {position} has the keys of a dict in another order than the one that was recorded"
+            raise ReplayError(message, f"argument {position} has keys in another order")
         values += flat
     if not (signature.plain and PLAIN[exact].issuperset(map(type, values))):
         for leaf, x in zip(signature.leaves, values, strict=True):
