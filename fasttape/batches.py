@@ -109,3 +109,10 @@ def ways(batch: Batch, record: Any, evaluate: Any) -> Iterator[tuple[Any, Any]]:
             raise UnsupportedError(f"{batch.name} went another way when it was run again at the same point")
         yield made, chosen
         rest = np.setdiff1d(rest, chosen, assume_unique=True)
+
+
+def placed_axis(name: str, axis: Any, shape: tuple[int, ...]) -> int:
+    """The axis of the points in a result that has a shape at each, counted from the front."""
+    if not isinstance(axis, int | np.integer) or not -len(shape) - 1 <= axis <= len(shape):
+        raise ArgumentError(f"out_axes of {name} says {axis!r} for a result of shape {shape} at each point")
+    return int(axis) % (len(shape) + 1)

@@ -6,14 +6,15 @@ recording a batch is a call of a `Mapped` rule for each way.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fasttape import trees
 from fasttape.api import named
-from fasttape.batches import Batch, spread, ways
+from fasttape.batches import Batch, placed_axis, spread, ways
 from fasttape.binding import NOTHING
+from fasttape.derivatives import is_constant, shape_of
 from fasttape.errors import ArgumentError, LeakError, OutputError
 from fasttape.execute.batch import choose, run
 from fasttape.execute.interpreter import address
@@ -50,25 +51,36 @@ class Results:
 
     def made(self, out: Any, axis: Any, recording: Recording) -> Any:
         shape, dtype = shape_of(out), dtype_of(out, recording)
-        if not isinstance(axis, int | np.integer) or not -len(shape) - 1 <= axis <= len(shape):
-            raise ArgumentError(
-                f"out_axes of {self.batch.name} says {axis!r} for a result of shape {shape} at each point"
-            )
-        axis = int(axis) % (len(shape) + 1)
+        axis = placed_axis(self.batch.name, axis, shape)
         return np.moveaxis(np.empty((*shape[:axis], self.batch.size, *shape[axis:]), dtype), axis, 0), axis
+
+    def places(self, recording: Recording) -> Any:
+        """The results that are computed, and where they go."""
+        pairs = zip(recording.outputs, self.arrays, strict=True)
+        return [(out, place) for out, place in pairs if not is_constant(out)]
+
+    def part(self, out: Any, x: Any, count: int, whole: bool) -> Any:
+        """Memory for the numbers of some points: where they belong, if that is possible."""
+        dtype = self.recording.program.dtype
+        return x if whole and x.dtype == dtype else np.empty((count, *x.shape[1:]), dtype)
+
+    def settle(self, recording: Recording, arrays: list[Any], chosen: Any) -> None:
+        """Put the results of some points where they belong."""
+        for (out, (x, _)), numbers in zip(self.places(recording), arrays, strict=True):
+            if numbers is not x:
+                x[chosen] = numbers != 0.0 if out.boolean else numbers
+        for out, (x, _) in zip(recording.outputs, self.arrays, strict=True):
+            if is_constant(out):
+                x[chosen] = out.value
 
     def tree(self) -> Any:
         assert self.recording is not None
         return trees.unflatten(self.recording.structure, [np.moveaxis(x, 0, axis) for x, axis in self.arrays])
 
 
-def shape_of(out: Any) -> tuple[int, ...]:
-    return out.shape or np.shape(out.value)
-
-
 def dtype_of(out: Any, recording: Recording) -> Any:
     """The dtype of a result; of what is no number there is none."""
-    if out.start < out.stop or out.shape is not None:
+    if not is_constant(out):
         return np.dtype(bool) if out.boolean else recording.program.dtype
     dtype = np.asarray(out.value).dtype
     if dtype.kind not in "fiub":
@@ -89,26 +101,14 @@ def run_plain(f: Any, keywords: Any, batch: Batch, out_axes: Any, threads: int |
     def evaluate(made: Any, chosen: Any) -> Any:
         recording, executor = made
         whole = len(chosen) == batch.size
-        part = batch if whole else batch.taken(chosen)
+        inputs = Inputs.of(recording, batch if whole else batch.taken(chosen))
+        arrays = [results.part(out, x, len(chosen), whole) for out, (x, _) in results.places(recording)]
         failed = np.full(len(chosen), HELD, np.int64)
-        sources, source_steps, kept = places_of(recording, part)
-        arrays, numbers = [x for x, _ in results.arrays], []
-        for out, x in zip(recording.outputs, arrays, strict=True):
-            direct = whole and x.dtype == recording.program.dtype
-            numbers.append(x if direct else np.empty((len(chosen), *x.shape[1:]), recording.program.dtype))
-        varying = [x for out, x in zip(recording.outputs, numbers, strict=True) if out.start < out.stop]
-        targets = [elements(x) for x in varying]
-        target_steps = [np.full(a.size, x.strides[0], np.int64) for a, x in zip(targets, varying, strict=True)]
-        ends = (
-            np.concatenate([np.empty(0, np.uint64), *targets]),
-            np.concatenate([np.empty(0, np.int64), *target_steps]),
-        )
-        run(executor, Points(len(chosen), sources, source_steps, *ends, failed), threads)
-        for out, x, made_here in zip(recording.outputs, arrays, numbers, strict=True):
-            if out.start == out.stop and out.shape is None:
-                x[chosen] = out.value
-            elif made_here is not x:
-                x[chosen] = made_here != 0.0 if out.boolean else made_here
+        targets = [elements(x) for x in arrays]
+        steps = [np.full(a.size, x.strides[0], np.int64) for a, x in zip(targets, arrays, strict=True)]
+        ends = joined(targets, np.uint64), joined(steps, np.int64)
+        run(executor, Points(len(chosen), inputs.addresses, inputs.steps, *ends, failed), threads)
+        results.settle(recording, arrays, chosen)
         return failed
 
     for _ in ways(batch, record, evaluate):
@@ -116,18 +116,28 @@ def run_plain(f: Any, keywords: Any, batch: Batch, out_axes: Any, threads: int |
     return results.tree()
 
 
-def places_of(recording: Recording, batch: Batch) -> Any:
-    """Addresses and steps of all inputs, and the arrays that they belong to."""
-    addresses, steps, kept = [np.empty(0, np.uint64)], [np.empty(0, np.int64)], []
-    for leaf, x, axis in zip(recording.signature.leaves, batch.leaves, batch.axes, strict=True):
-        if leaf.start < leaf.stop:
-            x = np.asarray(x, recording.program.dtype)
-            x = x if x.flags.aligned else x.copy()
-            kept.append(x)
-            rows = x[None] if axis is None else np.moveaxis(x, axis, 0)
-            addresses.append(elements(rows))
-            steps.append(np.full(leaf.stop - leaf.start, 0 if axis is None else rows.strides[0], np.int64))
-    return np.concatenate(addresses), np.concatenate(steps), kept
+class Inputs(NamedTuple):
+    """Addresses and steps of the inputs of a program, and the arrays that they belong to."""
+
+    addresses: Any
+    steps: Any
+    arrays: list[Any]
+
+    @classmethod
+    def of(cls, recording: Recording, batch: Batch) -> "Inputs":
+        addresses, steps, arrays = [], [], []
+        for leaf, x, axis in zip(recording.signature.leaves, batch.leaves, batch.axes, strict=True):
+            if leaf.start < leaf.stop:
+                x = np.asarray(x, recording.program.dtype)
+                arrays.append(x if x.flags.aligned else x.copy())
+                rows = arrays[-1][None] if axis is None else np.moveaxis(arrays[-1], axis, 0)
+                addresses.append(elements(rows))
+                steps.append(np.full(leaf.stop - leaf.start, 0 if axis is None else rows.strides[0], np.int64))
+        return cls(joined(addresses, np.uint64), joined(steps, np.int64), arrays)
+
+
+def joined(parts: list[Any], dtype: Any) -> Any:
+    return np.concatenate([np.empty(0, dtype), *parts])
 
 
 def elements(rows: Any) -> Any:

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fasttape import trees
-from fasttape.batches import Batch, spread, ways
-from fasttape.errors import ArgumentError, OutputError
+from fasttape.batches import Batch, placed_axis, spread, ways
+from fasttape.errors import OutputError
 from fasttape.execute.points import HELD
 from fasttape.mapped import Mapped, Places
 from fasttape.program import Program
@@ -56,12 +56,13 @@ def record_inside(builder: Any, f: Any, keywords: Any, batch: Batch, out_axes: A
     if len(parts) > 1:
         order = np.argsort(np.concatenate([chosen for _, chosen in found]))
         rows = np.concatenate(parts)[order]
-    axes, leaves, at = spread(out_axes, trees.unflatten(first.structure, first.shapes), "out_axes"), [], 0
+    axes = spread(out_axes, trees.unflatten(first.structure, range(len(first.shapes))), "out_axes")
+    leaves, at = [], 0
     for shape, boolean, axis in zip(first.shapes, first.booleans, axes, strict=True):
-        if not isinstance(axis, int | np.integer) or not -len(shape) - 1 <= axis <= len(shape):
-            raise ArgumentError(f"out_axes of {batch.name} says {axis!r} for a result of shape {shape} at each point")
         size = int(np.prod(shape, dtype=np.int64))
-        leaf = np.moveaxis(rows[:, at : at + size].reshape((batch.size, *shape)), 0, axis)
+        leaf = np.moveaxis(
+            rows[:, at : at + size].reshape((batch.size, *shape)), 0, placed_axis(batch.name, axis, shape)
+        )
         leaf.boolean = boolean
         leaves.append(leaf)
         at += size
