@@ -12,12 +12,11 @@ import fasttape
 PACKAGE = pathlib.Path(fasttape.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 # A module imports from modules to its left, or from its own folder
-LAYERS = ("errors", "special", "ops", "layout", "program", "verify", "compiler", "execute", "recorders")
+LAYERS = ("errors", "special", "ops", "layout", "program", "verify", "decode", "compiler", "execute", "recorders")
 LAYERS += (
     "trees",
     "binding",
     "recording",
-    "decode",
     "transform",
     "evaluation",
     "inside",
