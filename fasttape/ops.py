@@ -68,7 +68,7 @@ def select(c, x, y):
 
 def times(x, y):
     """The product of an adjoint and a partial: exactly 0 if either factor is 0, even if the other is inf or nan."""
-    return 0.0 if (x == 0.0) | (y == 0.0) else x * y
+    return x * y if (x != 0.0) & (y != 0.0) else 0.0
 
 
 def maximum(x, y):

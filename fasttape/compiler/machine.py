@@ -203,17 +203,17 @@ class Chunk:
 
 PARAMETERS = "ptr noalias %ins, ptr noalias %outs, ptr noalias %ws, ptr noalias %failed, i64 %offset, ptr %entries"
 LOOP = """
-define void @kernel({parameters}, i64 %blocks) #1 {{
+define void @kernel({parameters}, i64 %to) #1 {{
 start:
 br label %loop
 loop:
-%block = phi i64 [0, %start], [%next, %loop]
+%block = phi i64 [%from, %start], [%next, %loop]
 %offset = mul i64 %block, {bytes}
 %skipped = mul i64 %block, {skipped}
 %failed = getelementptr i8, ptr %fails, i64 %skipped
 {body}
 %next = add i64 %block, 1
-%more = icmp ult i64 %next, %blocks
+%more = icmp ult i64 %next, %to
 br i1 %more, label %loop, label %done
 done:
 ret void
@@ -233,7 +233,7 @@ def module(line: Line, style: Style) -> str:
         arguments = PARAMETERS.replace("noalias ", "")
         body = [f"call void @chunk{k}({arguments})" for k in range(len(written) - 1)]
     size = style.lanes * vector.BITS[style.dtype] // 8
-    parameters = PARAMETERS.replace("%failed", "%fails").replace("%offset", "%zero")
+    parameters = PARAMETERS.replace("%failed", "%fails").replace("%offset", "%from")
     text = "\n".join(body)
     functions.append(LOOP.format(parameters=parameters, bytes=size, skipped=4 * style.lanes, body=text))
     pairs = [f"i64 {(1 + k % 2) * style.lanes + k // 2}" for k in range(2 * style.lanes)]

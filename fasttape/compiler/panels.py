@@ -14,8 +14,9 @@ WORD, HALF = ir.IntType(64), ir.IntType(32)
 POINTER = ir.IntType(8).as_pointer()
 ARGUMENTS = (
     *("kernel", "prologue", "sources", "source_steps", "inputs", "targets", "target_steps", "outputs", "failed"),
-    *("first", "last", "points", "workspace", "panels", "fails", "ins", "outs", "entries"),
+    *("first", "last", "points", "workspace", "panels", "fails", "ins", "outs", "ahead", "entries"),
 )
+GROUP = 4  # blocks between which memory is asked for
 
 
 def word(number):
@@ -33,6 +34,7 @@ class Driver:
         function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [WORD] * len(ARGUMENTS)), "run")
         self.arguments = dict(zip(ARGUMENTS, function.args, strict=True))
         self.builder = ir.IRBuilder(function.append_basic_block())
+        self.wanted = cgutils.alloca_once(self.builder, WORD)
         self.build()
         self.builder.ret_void()
 
@@ -44,6 +46,7 @@ class Driver:
             count = b.select(b.icmp_unsigned("<", left, at["points"]), left, at["points"])
             blocks = b.udiv(b.add(count, word(self.lanes - 1)), word(self.lanes))
             whole = b.mul(b.udiv(count, word(self.lanes)), word(self.lanes))
+            b.store(word(0), self.wanted)
             with cgutils.for_range(b, at["inputs"]) as loop:
                 self.read(loop.index, first, count, whole, b.mul(blocks, word(self.lanes)))
             with cgutils.for_range(b, at["outputs"]) as loop:
@@ -52,7 +55,7 @@ class Driver:
             memory += [word(0), self.pointer(at["entries"])]
             with b.if_then(b.icmp_unsigned("==", first, at["first"])):
                 self.call("prologue", memory)
-            self.call("kernel", [*memory, blocks])
+            self.compute(memory, blocks)
             with cgutils.for_range(b, at["outputs"]) as loop:
                 self.write(loop.index, first, count, whole, before=False)
             self.note(first, count)
@@ -110,6 +113,7 @@ class Driver:
             with apart:
                 self.seen("ins", k, self.row(k))
                 self.pack(source, step, self.row(k), count, whole, padded)
+                self.want(k, source, step)
 
     def pack(self, source, step, row, count, whole, padded):
         """Fill a row."""
@@ -134,9 +138,47 @@ class Driver:
         beside = self.beside(step, count, whole)
         if before:
             self.seen("outs", k, b.select(beside, target, row))
+            with b.if_then(b.not_(beside)):
+                self.want(k, target, step)
             return
         with b.if_then(b.not_(beside)):
             self.unpack(row, target, step, count, whole)
+
+    def want(self, k, address, step):
+        """Note what the next panel will touch; rows that share cache lines ask for one each of every block."""
+        b, (places, strides) = self.builder, self.tables()
+        count = b.load(self.wanted)
+        lane = b.urem(k, word(self.lanes))
+        ahead = self.place(address, b.add(self.arguments["points"], lane), step)
+        self.store(ahead, self.place(places, count, word(8)), 8)
+        self.store(b.mul(step, word(self.lanes)), self.place(strides, count, word(8)), 8)
+        b.store(b.add(count, word(1)), self.wanted)
+
+    def tables(self):
+        """Where addresses are noted, and their steps from block to block."""
+        rows = self.builder.add(self.arguments["inputs"], self.arguments["outputs"])
+        return self.arguments["ahead"], self.place(self.arguments["ahead"], rows, word(8))
+
+    def compute(self, memory, blocks):
+        """Call the kernel, on a few blocks at a time where memory has to come in between."""
+        b, (places, strides) = self.builder, self.tables()
+        wanted = b.load(self.wanted)
+        group = b.select(b.icmp_unsigned("==", wanted, word(0)), blocks, word(GROUP))
+        with cgutils.for_range_slice(b, word(0), blocks, group) as (block, _):
+            end = b.add(block, group)
+            end = b.select(b.icmp_unsigned("<", end, blocks), end, blocks)
+            with cgutils.for_range(b, wanted) as loop:
+                address = self.load(self.place(places, loop.index, word(8)), WORD, 8)
+                stride = self.load(self.place(strides, loop.index, word(8)), WORD, 8)
+                with self.steps(block, end) as (j, _):
+                    self.prefetch(self.place(address, j, stride))
+            self.call("kernel", [*memory[:4], block, memory[5], end])
+
+    def prefetch(self, address):
+        """Bring memory into the cache while the kernel computes."""
+        kind = ir.FunctionType(ir.VoidType(), [POINTER, HALF, HALF, HALF])
+        function = cgutils.get_or_insert_function(self.module, kind, "llvm.prefetch.p0")
+        self.builder.call(function, [self.pointer(address), *(ir.Constant(HALF, flag) for flag in (1, 3, 1))])
 
     def unpack(self, row, target, step, count, whole):
         """Take an output out of its row."""

@@ -57,7 +57,7 @@ class Native:
         kernel = self.kernel(tuple(np.flatnonzero(points.source_steps == 0).tolist()) if points.size > 1 else ())
         n, m = program.inputs, program.outputs.size
         panel = self.panel_points(n + m)
-        words = aligned(kernel.workspace // 8 + (n + m) * panel * size // 8 + n + m + panel // 2, np.int64)
+        words = aligned(kernel.workspace // 8 + (n + m) * panel * size // 8 + 3 * (n + m) + panel // 2, np.int64)
         workspace = address(words)
         panels = workspace + kernel.workspace
         fails = panels + (n + m) * panel * size
@@ -65,7 +65,7 @@ class Native:
         words[(fails - workspace) // 8 : (ins - workspace) // 8] = HELD
         arrays = points.sources, points.source_steps, n, points.targets, points.target_steps, m, points.failed
         given = (address(x) if isinstance(x, np.ndarray) else x for x in arrays)
-        memory = workspace, panels, fails, ins, ins + 8 * n, address(table(program.dtype))
+        memory = workspace, panels, fails, ins, ins + 8 * n, ins + 8 * (n + m), address(table(program.dtype))
         driver(self.style, self.target).run(*kernel.code.functions, *given, first, last, panel, *memory)
 
     def panel_points(self, rows) -> int:
