@@ -21,7 +21,7 @@ from fasttape.compiler.jit import digest
 from fasttape.layout import GUARD
 
 CHUNK = 500  # operations of one function
-LEVELS = ((600, 2), (1 << 62, 1))  # up to so many operations LLVM works that hard
+LEVELS = ((300, 2), (1 << 62, 0))  # up to so many operations LLVM works that hard
 
 
 class Operation(NamedTuple):
