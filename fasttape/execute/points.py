@@ -1,8 +1,8 @@
 """Points: one program at many points, where its numbers come from and where they go; and the executor to compare with.
 
-An executor is made for a program and has `run(points, first, last)`, which evaluates some of the points and may be
-called by several threads at once for different ones. Addresses and steps are in bytes, so rows, columns, views with
-negative steps and arguments that all points share are read and written where the caller has them.
+An executor is made for a `program`, takes `lanes` points at a time, and has `run(points, first, last)`, which evaluates
+some of the points and may be called by several threads at once for different ones. Addresses and steps are in bytes, so
+rows, columns, views with negative steps and arguments that all points share are read and written where they are.
 """
 
 from typing import NamedTuple
@@ -31,6 +31,8 @@ class Points(NamedTuple):
 
 class PointByPoint:
     """The interpreter at one point after another: what other executors have to equal."""
+
+    lanes = 1
 
     def __init__(self, program: Program):
         self.program, self.plan = program, Plan(program)

@@ -1,0 +1,82 @@
+"""Batches: a program at many points, cut into chunks that all cores work on.
+
+`choose` picks the executor and says why; `run` cuts. Where the cuts are depends on the program alone, and each chunk is
+computed as if it were the only one, so results have the same bits whatever the number of threads. A batch starts its
+threads and ends them: nothing is left that a fork could lose or that an interruption could leave at work.
+"""
+
+import collections
+import contextlib
+import contextvars
+import threading
+from typing import Any, NamedTuple
+
+from numba import config
+
+from fasttape.execute.points import PointByPoint, Points
+from fasttape.program import Program
+
+WORK = 1 << 20  # operations in a chunk: far more than a thread takes to begin, far less than a user waits for Ctrl-C
+
+
+class Choice(NamedTuple):
+    """An executor of a program, and the reason for it in one line."""
+
+    executor: Any
+    reason: str
+
+
+def choose(program: Program, size: int) -> Choice:
+    """The executor for a program at `size` points; it can be kept, and run at other points."""
+    return Choice(PointByPoint(program), "point by point: there is no other executor")
+
+
+def evaluate(program: Program, points: Points, threads: int | None = None) -> None:
+    """Run a program at all points, by at most `threads` threads; None: as many as Numba uses."""
+    run(choose(program, points.size).executor, points, threads)
+
+
+def run(executor, points: Points, threads: int | None = None) -> None:
+    """Let an executor, as `choose` gives one, evaluate all points, by at most `threads` threads.
+
+    What a chunk raises is raised here: of several the first in the order of points.
+    """
+    program, lanes = executor.program, executor.lanes
+    size = lanes * max(1, WORK // (lanes * program.slots))
+    starts = collections.deque(range(0, points.size, size))
+    errors: dict[int, BaseException] = {}
+
+    def work():
+        with contextlib.suppress(IndexError):
+            while not errors:
+                first = starts.popleft()
+                try:
+                    executor.run(points, first, min(first + size, points.size))
+                except BaseException as error:
+                    errors[first] = error
+
+    threads = config.NUMBA_NUM_THREADS if threads is None else threads
+    threads = 1 if program.rules else min(threads, len(starts))  # Python code of users is not called by two at once
+    helpers = [threading.Thread(target=contextvars.copy_context().run, args=(work,)) for _ in range(threads - 1)]
+    try:
+        for helper in helpers:
+            helper.start()
+        work()
+    finally:
+        starts.clear()
+        wait(helpers)
+    if errors:
+        raise errors[min(errors)]
+
+
+def wait(helpers) -> None:
+    """Until no helper is at work, whatever interrupts: they write to memory that their caller may drop."""
+    interruption = None
+    for helper in helpers:
+        while helper.ident is not None and helper.is_alive():
+            try:
+                helper.join()
+            except KeyboardInterrupt as error:
+                interruption = error
+    if interruption:
+        raise interruption

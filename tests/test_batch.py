@@ -1,0 +1,107 @@
+"""Batches: chunks on several threads, and what becomes of them when something goes wrong."""
+
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import fasttape as ft
+from fasttape.execute import batch
+from fasttape.execute.points import HELD, PointByPoint, Points
+from tests.test_points import at
+
+
+def rows(x, out):
+    """The points whose inputs and outputs are the rows of two matrices."""
+    return Points(len(x), *at(x, 0), *at(out, 0), np.full(len(x), 7, np.int64))
+
+
+def results(program, x, threads=None):
+    out = np.full((len(x), program.outputs.size), np.nan)
+    points = rows(x, out)
+    batch.evaluate(program, points, threads)
+    assert set(points.failed) <= {HELD}
+    return out
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(batch, "WORK", 64)
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("size", [0, 1, 50, 1_000])
+def test_every_number_of_threads_gives_the_same_bits(size):
+    program = ft.record(lambda x, y: math.sin(x) * y, 0.5, 1.5).program
+    x = np.random.default_rng(size).standard_normal((size, 2))
+    alone = results(program, x, 1)
+    np.testing.assert_allclose(alone[:, 0], np.sin(x[:, 0]) * x[:, 1], rtol=1e-14)
+    for threads in (2, 3, None):
+        assert results(program, x, threads).tobytes() == alone.tobytes()
+
+
+class Executor(PointByPoint):
+    """One that does to each chunk what a test wants."""
+
+    def __init__(self, program, work):
+        super().__init__(program)
+        self.work = work
+
+    def run(self, points, first, last):
+        self.work(first)
+        super().run(points, first, last)
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_the_first_error_in_the_order_of_points_is_raised_and_nobody_works_on():
+    program = ft.record(lambda x: x * x, 1.0).program
+
+    def work(first):
+        if first >= 84:
+            time.sleep(0.02 if first < 90 else 0.0)
+            raise ValueError(first)
+
+    for threads in (1, 2, 3):
+        alive = threading.active_count()
+        x = np.ones((300, 1))
+        out = np.empty_like(x)
+        with pytest.raises(ValueError, match=r"^84$"):
+            batch.run(Executor(program, work), rows(x, out), threads)
+        assert threading.active_count() == alive
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_interruption_stops_a_batch_soon(threads):
+    program, x = ft.record(lambda x: x * x, 1.0).program, np.ones((100_000, 1))
+    out = np.empty_like(x)
+    slow = Executor(program, lambda first: time.sleep(0.01))
+    alive = threading.active_count()
+    timer = threading.Timer(0.1, signal.raise_signal, (signal.SIGINT,))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        batch.run(slow, rows(x, out), threads)
+    timer.join()
+    assert threading.active_count() == alive
+    assert results(program, x[:50], threads).tolist() == [[1.0]] * 50
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python warns of any fork in a process that had threads")
+@pytest.mark.usefixtures("small_chunks")
+def test_a_forked_process_has_threads_of_its_own():
+    program, x = ft.record(lambda x: x * x, 1.0).program, np.full((200, 1), 3.0)
+    expected = results(program, x, 2)
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=lambda: sender.send(results(program, x, 2)))
+    child.start()
+    assert receiver.poll(60)
+    assert receiver.recv().tobytes() == expected.tobytes()
+    child.join()
