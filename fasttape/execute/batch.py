@@ -16,7 +16,7 @@ from numba import config
 from fasttape.execute.points import PointByPoint, Points
 from fasttape.program import Program
 
-WORK = 1 << 20  # operations in a chunk: far more than a thread takes to begin, far less than a user waits for Ctrl-C
+WORK = 1 << 22  # operations in a chunk: far more than a thread takes to begin, far less than a user waits for Ctrl-C
 
 
 class Choice(NamedTuple):

@@ -46,6 +46,7 @@ class Native:
         self.program, self.target = program, target or machine.host()
         dtype = program.dtype.name
         self.style = Style(dtype, self.target.lanes(dtype), strict, self.target.registers)
+        self.lanes = self.style.lanes
         self.kernels: dict[tuple[int, ...], Kernel] = {}
         self.lock = threading.Lock()
 
