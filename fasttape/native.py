@@ -68,7 +68,7 @@ def read(recording, leaf: Leaf, x) -> Stack | None:
             f"{leaf.shape} for all points, or {('n', *leaf.shape)} for n points".replace("'n'", "n")
         )
     dtype = getattr(x, "dtype", leaf.dtype)
-    if signature.dtype == binding.FLOATS[1] and dtype not in (float, signature.dtype):
+    if signature.dtype == binding.FLOATS[1] and dtype is not float and dtype != signature.dtype:
         raise ArgumentError(
             f"argument {leaf.argument} is {dtype}, but the tape was recorded in float32; write x.astype(np.float32)"
         )

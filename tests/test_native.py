@@ -18,7 +18,6 @@ from test_points import at, evaluate
 import fasttape as ft
 from fasttape.compiler import machine
 from fasttape.compiler.machine import Target
-from fasttape.compiler.vector import REGISTERS
 from fasttape.errors import UnsupportedError
 from fasttape.execute.native import Native
 from fasttape.execute.points import HELD, PointByPoint, Points
@@ -28,7 +27,18 @@ from fasttape.program import Program
 
 EDGES = (0.0, -0.0, 1.0, -2.5, 0.5, math.inf, -math.inf, math.nan, 5e-324, 700.0)
 # Rules that loop on their numbers, or name functions that neither LLVM nor libmvec has, are called lane by lane
-CALLED = {"logaddexp", "logaddexp2", "gammaln", "digamma", "polygamma", "floor_divide", "remainder", "fmod", "fmax", "fmin"}
+CALLED = {
+    "logaddexp",
+    "logaddexp2",
+    "gammaln",
+    "digamma",
+    "polygamma",
+    "floor_divide",
+    "remainder",
+    "fmod",
+    "fmax",
+    "fmin",
+}
 ULPS = 8  # of libmvec, and of rules that use it
 
 
@@ -56,7 +66,16 @@ def row_program(op, dtype=np.float64, parameter=0):
     aux = np.array([2, 3] if op.arity == 3 else [], np.int64)
     outputs = np.array([1 + inputs], np.uint32)
     return Program(
-        np.dtype(dtype), *columns, aux, np.zeros(0, dtype), inputs, 2 + inputs, outputs, np.zeros((0, 2), np.int64), (), ()
+        np.dtype(dtype),
+        *columns,
+        aux,
+        np.zeros(0, dtype),
+        inputs,
+        2 + inputs,
+        outputs,
+        np.zeros((0, 2), np.int64),
+        (),
+        (),
     )
 
 
@@ -140,7 +159,12 @@ def test_any_steps():
     program = polynomials(np.float64)
     wide = np.random.default_rng(2).normal(size=(101, 6))
     expected, _ = evaluate(PointByPoint, program, np.ascontiguousarray(wide[:, :2]))
-    for x in (wide[:, :2], np.asfortranarray(wide[:, :2]), wide[::-1, 1::-1][::-1, ::-1], np.repeat(wide, 2, 0)[::2, :2]):
+    for x in (
+        wide[:, :2],
+        np.asfortranarray(wide[:, :2]),
+        wide[::-1, 1::-1][::-1, ::-1],
+        np.repeat(wide, 2, 0)[::2, :2],
+    ):
         assert np.array_equal(evaluate(Strict, program, x)[0], expected)
     assert np.array_equal(evaluate(Strict, program, wide[::-1, :2])[0], expected[::-1])
     columns = np.full((3, 150), np.nan)

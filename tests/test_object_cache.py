@@ -73,7 +73,9 @@ def test_a_link_is_no_folder_and_no_file(folder, tmp_path, monkeypatch):
     assert object_cache.load(key, folder) is None
 
 
-@pytest.mark.parametrize("damage", [lambda x: x[:-1], lambda x: b"", lambda x: x[:90] + b"!" + x[91:], lambda x: x + b"!"])
+@pytest.mark.parametrize(
+    "damage", [lambda x: x[:-1], lambda x: b"", lambda x: x[:90] + b"!" + x[91:], lambda x: x + b"!"]
+)
 def test_damaged_files_are_dropped(folder, damage):
     for path in files(folder):
         path.write_bytes(damage(path.read_bytes()))
@@ -91,7 +93,7 @@ def test_a_file_under_another_name_is_not_loaded(folder):
 
 def test_only_mathematical_functions_are_called(folder):
     """An object that asks for another symbol is neither kept nor loaded, even with the right checksum."""
-    text = 'declare i32 @system(ptr)\ndefine void @kernel() {\ncall i32 @system(ptr null)\nret void\n}'
+    text = "declare i32 @system(ptr)\ndefine void @kernel() {\ncall i32 @system(ptr null)\nret void\n}"
     data = machine.host().machine(0).emit_object(binding.parse_assembly(text))
     assert object_cache.undefined(data) == ["system"]
     object_cache.keep("evil", data)
@@ -138,7 +140,10 @@ for path in sorted(pathlib.Path(os.environ["FASTTAPE_CACHE_DIR"]).glob("*.o")):
 
 
 def start(folder):
-    environment = os.environ | {"FASTTAPE_CACHE_DIR": str(folder), "PYTHONPATH": str(pathlib.Path(ft.__file__).parents[1])}
+    environment = os.environ | {
+        "FASTTAPE_CACHE_DIR": str(folder),
+        "PYTHONPATH": str(pathlib.Path(ft.__file__).parents[1]),
+    }
     return subprocess.Popen([sys.executable, "-c", PROGRAM], env=environment, stdout=subprocess.PIPE, text=True)
 
 

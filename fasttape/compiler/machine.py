@@ -9,6 +9,7 @@ lives in cells of the workspace that are used again.
 import ctypes
 import functools
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -122,7 +123,7 @@ def cut(line: Line) -> list[list[Operation]]:
             rest.append(x)
     count = max(1, -(-len(rest) // CHUNK))
     borders = [k * len(rest) // count for k in range(count + 1)]
-    return [prologue, *(rest[start:stop] for start, stop in zip(borders[:-1], borders[1:], strict=True))]
+    return [prologue, *(rest[start:stop] for start, stop in itertools.pairwise(borders))]
 
 
 class Chunk:
@@ -198,7 +199,9 @@ class Chunk:
         held = block.fresh(f"icmp eq {kind} {self.failed}, splat (i32 -1)")
         fails = block.fresh(f"xor <{lanes} x i1> {name}, splat (i1 {int(outcome)})")
         now = block.fresh(f"and <{lanes} x i1> {held}, {fails}")
-        self.failed = block.fresh(f"select <{lanes} x i1> {now}, {kind} splat (i32 {instruction}), {kind} {self.failed}")
+        self.failed = block.fresh(
+            f"select <{lanes} x i1> {now}, {kind} splat (i32 {instruction}), {kind} {self.failed}"
+        )
 
 
 PARAMETERS = "ptr noalias %ins, ptr noalias %outs, ptr noalias %ws, ptr noalias %failed, i64 %offset, ptr %entries"

@@ -1,7 +1,7 @@
 """Native: a program as machine code of its own, several points at a time in the lanes of a register.
 
-Code is compiled when points first come that share the same inputs; it is kept on disk. Points that are computed in lanes
-have the same bits whichever of them are asked for together. In strict mode these are the interpreter's.
+Code is compiled when points first come that share the same inputs, and kept on disk. The bits of a point are the same
+whichever points are computed together; in strict mode they are the interpreter's.
 """
 
 import ctypes

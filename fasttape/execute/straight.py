@@ -1,4 +1,8 @@
-"""A program as one straight line of scalar operations: array instructions point by point, in the interpreter's order."""
+"""A program as one straight line of scalar operations.
+
+Array instructions are taken apart, in the order in which the interpreter rounds. What has no such line is refused with
+a reason: calls of Python, and programs that would take too long to compile.
+"""
 
 import itertools
 import operator
