@@ -3,26 +3,25 @@
 A Number stands for one number at each of several points, a vector in a register. Where a rule branches it is run once
 for each way, and the results are chosen between; a rule that loops on its numbers, or that names a function which
 neither LLVM nor libmvec has, is called for one point after another through the entry that the interpreter uses. So
-there is no code of any row here.
+there is no code of any row here. What a row writes is kept as a recipe, since a program repeats few rows.
 """
 
+import functools
 import math
 import operator
 import struct
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from fasttape import ops
 from fasttape.compiler import vector
-from fasttape.layout import FORWARD
 
 # What both LLVM and C99 call by these names is exact, so its bits are those of the interpreter
 INTRINSICS = frozenset({"sqrt", "fabs", "floor", "ceil", "trunc", "rint", "copysign"})
 DEEPEST = 3  # branches on one way through a rule
 REAL = {"float64": "double", "float32": "float"}
 CODE_OF = {name: code for code, op in enumerate(ops.OPS) for name in op.names}
-SCRATCH = 4  # cells at the beginning of a workspace: three operands and a result, for rows that are called
 COMPARISONS = {"oeq": operator.eq, "une": operator.ne, "olt": operator.lt, "ole": operator.le}
 COMPARISONS |= {"ogt": operator.gt, "oge": operator.ge}
 
@@ -38,64 +37,85 @@ class Fork(Exception):
         self.truth = truth
 
 
+class Style(NamedTuple):
+    """How numbers are computed."""
+
+    dtype: str
+    lanes: int
+    strict: bool  # no contraction, no function of libmvec: the bits of the interpreter
+    registers: str  # the letter of the registers in the vector ABI, or nothing
+
+    @property
+    def real(self) -> str:
+        return REAL[self.dtype]
+
+    @property
+    def size(self) -> int:
+        """Bytes of a cell: one number of the program at each point."""
+        return self.lanes * vector.BITS[self.dtype] // 8
+
+    def vector(self, real) -> str:
+        return f"<{self.lanes} x {real}>"
+
+
 class Number:
     """One number at each point, by the name of its register; `value` where it is a constant."""
 
-    __slots__ = ("block", "name", "real", "truth", "value")
+    __slots__ = ("name", "real", "sketch", "truth", "value")
 
-    def __init__(self, block, name, real, value=None, truth=None):
-        self.block, self.name, self.real, self.value, self.truth = block, name, real, value, truth
+    def __init__(self, sketch, name, real, value=None, truth=None):
+        self.sketch, self.name, self.real, self.value, self.truth = sketch, name, real, value, truth
 
     def __add__(self, other):
-        return self.block.arithmetic("fadd", self, other)
+        return self.sketch.arithmetic("fadd", self, other)
 
     def __radd__(self, other):
-        return self.block.arithmetic("fadd", other, self)
+        return self.sketch.arithmetic("fadd", other, self)
 
     def __sub__(self, other):
-        return self.block.arithmetic("fsub", self, other)
+        return self.sketch.arithmetic("fsub", self, other)
 
     def __rsub__(self, other):
-        return self.block.arithmetic("fsub", other, self)
+        return self.sketch.arithmetic("fsub", other, self)
 
     def __mul__(self, other):
-        return self.block.arithmetic("fmul", self, other)
+        return self.sketch.arithmetic("fmul", self, other)
 
     def __rmul__(self, other):
-        return self.block.arithmetic("fmul", other, self)
+        return self.sketch.arithmetic("fmul", other, self)
 
     def __truediv__(self, other):
-        return self.block.arithmetic("fdiv", self, other)
+        return self.sketch.arithmetic("fdiv", self, other)
 
     def __rtruediv__(self, other):
-        return self.block.arithmetic("fdiv", other, self)
+        return self.sketch.arithmetic("fdiv", other, self)
 
     def __pow__(self, other):
-        return self.block.function("operator.pow", (self, other))
+        return self.sketch.function("operator.pow", (self, other))
 
     def __rpow__(self, other):
-        return self.block.function("operator.pow", (other, self))
+        return self.sketch.function("operator.pow", (other, self))
 
     def __neg__(self):
-        return self.block.negative(self)
+        return self.sketch.negative(self)
 
     def __eq__(self, other):
-        return self.block.compare("oeq", self, other)
+        return self.sketch.compare("oeq", self, other)
 
     def __ne__(self, other):
-        return self.block.compare("une", self, other)
+        return self.sketch.compare("une", self, other)
 
     def __lt__(self, other):
-        return self.block.compare("olt", self, other)
+        return self.sketch.compare("olt", self, other)
 
     def __le__(self, other):
-        return self.block.compare("ole", self, other)
+        return self.sketch.compare("ole", self, other)
 
     def __gt__(self, other):
-        return self.block.compare("ogt", self, other)
+        return self.sketch.compare("ogt", self, other)
 
     def __ge__(self, other):
-        return self.block.compare("oge", self, other)
+        return self.sketch.compare("oge", self, other)
 
     __hash__ = None
 
@@ -105,91 +125,94 @@ class Number:
     def __array_ufunc__(self, ufunc, method, *operands, **options):
         if method != "__call__" or options:
             return NotImplemented
-        return self.block.function(f"numpy.{ufunc.__name__}", operands)
+        return self.sketch.function(f"numpy.{ufunc.__name__}", operands)
 
 
 class Truth:
     """A truth value at each point."""
 
-    __slots__ = ("block", "name")
+    __slots__ = ("name", "sketch")
 
-    def __init__(self, block, name):
-        self.block, self.name = block, name
+    def __init__(self, sketch, name):
+        self.sketch, self.name = sketch, name
 
     def __and__(self, other):
-        return (self if other else False) if isinstance(other, bool) else self.block.logic("and", self, other)
+        return (self if other else False) if isinstance(other, bool) else self.sketch.logic("and", self, other)
 
     def __or__(self, other):
-        return (True if other else self) if isinstance(other, bool) else self.block.logic("or", self, other)
+        return (True if other else self) if isinstance(other, bool) else self.sketch.logic("or", self, other)
 
     __rand__, __ror__ = __and__, __or__
 
     def __mul__(self, other):
-        return self.block.number(self) * other
+        return self.sketch.number(self) * other
 
     __rmul__ = __mul__
 
     def __bool__(self):
-        return self.block.outcome(self)
+        return self.sketch.outcome(self)
 
 
 class Mathematics:
     """Stands for the module `math` in a rule."""
 
-    def __init__(self, block):
-        self.block = block
+    def __init__(self, sketch):
+        self.sketch = sketch
 
     def __getattr__(self, name):
         def function(*operands):
             if any(isinstance(x, Number) for x in operands):
-                return self.block.function(f"math.{name}", operands)
+                return self.sketch.function(f"math.{name}", operands)
             return getattr(math, name)(*operands)
 
         return function
 
 
-class Style(NamedTuple):
-    """How numbers are computed."""
+class Recipe(NamedTuple):
+    """The instructions of a row, with the registers of operands, and of earlier instructions, left open by number."""
 
-    dtype: str
-    lanes: int
-    strict: bool  # no contraction, no function of libmvec: the bits of the interpreter
-    registers: str  # the letter of the registers in the vector ABI, or nothing
-
-
-class Needs:
-    """What the blocks of one module use from outside."""
-
-    def __init__(self):
-        self.declared: dict[str, str] = {}
-        self.called: set[int] = set()  # rows whose entries are called
+    instructions: tuple[str, ...]
+    result: str
+    truth: str  # of a result that is 1 or 0
+    declared: tuple[str, ...]  # the functions that they call
 
 
-class Block:
-    """Writes the instructions of one straight line."""
+@functools.lru_cache(maxsize=1 << 12)
+def recipe(style: Style, code, parameter, constants, truths, elementwise) -> Recipe | None:
+    """What a row writes; None if it has to be called for one point after another.
 
-    def __init__(self, style: Style, needs: Needs):
-        self.style, self.needs = style, needs
-        self.real = REAL[style.dtype]
+    Of each operand `constants` has the number in LLVM's spelling, or nothing, and `truths` whether it is a truth value.
+    """
+    sketch = Sketch(style, 2 * len(constants))
+    operands = [sketch.operand(k, *known) for k, known in enumerate(zip(constants, truths, strict=True))]
+    try:
+        result = sketch.cast(sketch.apply(code, (*operands, *parameter), elementwise), style.real)
+    except TypeError:
+        return None
+    truth = "" if result.truth is None else result.truth.name
+    return Recipe(tuple(sketch.instructions), result.name, truth, tuple(sketch.declared))
+
+
+class Sketch:
+    """Runs the rule of one row."""
+
+    def __init__(self, style: Style, opened: int):
+        self.style, self.opened = style, opened
         self.flags = "" if style.strict else "contract "
-        self.lines: list[str] = []
+        self.instructions: list[str] = []
+        self.declared: dict[str, None] = {}
         self.known: dict[str, Number | Truth] = {}  # by instruction
         self.inside: list[int] = []  # rows whose rules are being run
         self.outcomes: list[bool] = []  # of the branches on the way that is taken
         self.asked = 0
-        self.rules: dict[int, Any] = {}
 
-    # ---- a row of the table
+    def operand(self, k, constant, truth) -> "Number":
+        if constant:
+            return Number(self, constant, self.style.real, value=spelled(constant))
+        known = Truth(self, f"{{{self.opened // 2 + k}}}") if truth else None
+        return Number(self, f"{{{k}}}", self.style.real, truth=known)
 
-    def row(self, code, operands, parameter=(), *, elementwise=False) -> Number:
-        """The result of a row; of one that is `elementwise` the interpreter takes libmvec as well."""
-        if code not in self.needs.called:
-            try:
-                return self.cast(self.apply(code, (*operands, *parameter), elementwise), self.real)
-            except TypeError:
-                self.inside.clear()
-                self.needs.called.add(code)
-        return self.called(code, operands, *parameter)
+    # ---- rows
 
     def function(self, name, operands):
         """What a rule means by the name of a function."""
@@ -199,8 +222,7 @@ class Block:
 
     def apply(self, code, operands, elementwise=False):
         """A row on numbers, by libmvec, by its rule, or as the instruction that its rule is another name for."""
-        op = ops.OPS[code]
-        real = self.common(operands)
+        op, real = ops.OPS[code], self.common(operands)
         if op.vector and (elementwise or not self.style.strict):
             form = vector.form(op.vector, op.arity, "float64" if real == "double" else "float32", self.style.registers)
             if form is not None and form.lanes == self.style.lanes:
@@ -211,10 +233,9 @@ class Block:
                 raise NotEmittedError(op.name)
             suffix = f"v{self.style.lanes}{'f64' if real == 'double' else 'f32'}"
             return self.call(f"llvm.{names[0]}.{suffix}", operands, real)
-        if code not in self.rules:
-            self.rules[code] = ops.rebound(op.value, lambda name, value: Mathematics(self) if value is math else None)
+        rule = ops.rebound(op.value, lambda name, value: Mathematics(self) if value is math else None)
         self.inside.append(code)
-        result = self.every_way(self.rules[code], operands)
+        result = self.every_way(rule, operands)
         self.inside.pop()
         return result
 
@@ -243,63 +264,25 @@ class Block:
         self.asked += 1
         return self.outcomes[self.asked - 1]
 
-    def called(self, code, operands, parameter=None) -> Number:
-        """A row by its entry, one point after another."""
-        lanes = self.style.lanes
-        for k, x in enumerate(operands):
-            self.store(x, "%ws", k * self.size)
-        place = self.address("%entries", 8 * (FORWARD * 256 + code))
-        entry = self.fresh(f"load ptr, ptr {place}")
-        for lane in range(lanes):
-            b = parameter if parameter is not None else lanes + lane if len(operands) == 2 else 2 * lane
-            words = f"i64 {3 * lanes + lane}, i64 {lane}, i64 {b}"
-            self.lines.append(f"call void {entry}(ptr %ws, ptr %ws, {words}, ptr @pairs, ptr null, ptr %entries)")
-        return self.load("%ws", 3 * self.size)
-
     # ---- instructions
 
-    @property
-    def size(self) -> int:
-        """Bytes of a cell: one number of the program at each point."""
-        return self.style.lanes * vector.BITS[self.style.dtype] // 8
-
     def vector(self, real) -> str:
-        return f"<{self.style.lanes} x {real}>"
+        return self.style.vector(real)
 
     def fresh(self, instruction) -> str:
-        name = f"%v{len(self.lines)}"
-        self.lines.append(f"{name} = {instruction}")
-        return name
+        self.instructions.append(instruction)
+        return f"{{{self.opened + len(self.instructions) - 1}}}"
 
-    def address(self, base, offset) -> str:
-        return self.fresh(f"getelementptr i8, ptr {base}, i64 {offset}") if offset else base
-
-    def load(self, base, offset, *, aligned=True) -> Number:
-        """The numbers that stand so many bytes behind an address."""
-        kind, place = self.vector(self.real), self.address(base, offset)
-        return Number(self, self.fresh(f"load {kind}, ptr {place}, align {self.alignment(aligned)}"), self.real)
-
-    def store(self, x, base, offset, *, aligned=True):
-        number, place = self.name(x, self.real), self.address(base, offset)
-        self.lines.append(f"store {self.vector(self.real)} {number}, ptr {place}, align {self.alignment(aligned)}")
-
-    def alignment(self, aligned) -> int:
-        return self.size if aligned else self.size // self.style.lanes
-
-    def once(self, instruction, real) -> Number:
+    def once(self, instruction, real) -> "Number":
         """A number that is computed once, however often it is asked for."""
         if instruction not in self.known:
             self.known[instruction] = Number(self, self.fresh(instruction), real)
         return self.known[instruction]
 
-    def once_true(self, instruction) -> Truth:
+    def once_true(self, instruction) -> "Truth":
         if instruction not in self.known:
             self.known[instruction] = Truth(self, self.fresh(instruction))
         return self.known[instruction]
-
-    def constant(self, value) -> Number:
-        """A constant of the program."""
-        return Number(self, splat(value, self.real), self.real, value=float(value))
 
     def common(self, operands) -> str:
         """The type in which operands meet: that of the numbers; Numba takes a literal for a double."""
@@ -311,7 +294,7 @@ class Block:
         """An operand in some type."""
         return self.cast(x, real).name if isinstance(x, Number) else splat(x, real)
 
-    def cast(self, x, real) -> Number:
+    def cast(self, x, real) -> "Number":
         if isinstance(x, Truth):
             x = self.number(x)
         if not isinstance(x, Number):
@@ -323,7 +306,7 @@ class Block:
         instruction = "fpext" if real == "double" else "fptrunc"
         return self.once(f"{instruction} {self.vector(x.real)} {x.name} to {self.vector(real)}", real)
 
-    def arithmetic(self, instruction, x, y) -> Number:
+    def arithmetic(self, instruction, x, y):
         if isinstance(x, Truth) or isinstance(y, Truth):
             return NotImplemented
         if instruction == "fmul" and 1.0 in (x if isinstance(x, float) else 0.0, y if isinstance(y, float) else 0.0):
@@ -332,13 +315,13 @@ class Block:
         left, right = self.name(x, real), self.name(y, real)
         return self.once(f"{instruction} {self.flags}{self.vector(real)} {left}, {right}", real)
 
-    def negative(self, x) -> Number:
+    def negative(self, x) -> "Number":
         return self.once(f"fneg {self.vector(x.real)} {x.name}", x.real)
 
-    def call(self, function, operands, real) -> Number:
+    def call(self, function, operands, real) -> "Number":
         """A function of several numbers at once."""
         kind = self.vector(real)
-        self.needs.declared[function] = f"declare {kind} @{function}({', '.join([kind] * len(operands))}) #0"
+        self.declared[f"declare {kind} @{function}({', '.join([kind] * len(operands))}) #0"] = None
         arguments = ", ".join(f"{kind} {self.name(x, real)}" for x in operands)
         return self.once(f"call {kind} @{function}({arguments})", real)
 
@@ -352,25 +335,30 @@ class Block:
         real = self.common((x, y))
         return self.once_true(f"fcmp {predicate} {self.vector(real)} {self.name(x, real)}, {self.name(y, real)}")
 
-    def logic(self, instruction, x, y) -> Truth:
+    def logic(self, instruction, x, y) -> "Truth":
         if not (isinstance(x, Truth) and isinstance(y, Truth)):
             raise NotEmittedError(f"{instruction} of numbers")
         return self.once_true(f"{instruction} <{self.style.lanes} x i1> {x.name}, {y.name}")
 
-    def number(self, truth) -> Number:
+    def number(self, truth) -> "Number":
         """1 where a truth value is true, else 0."""
-        made = self.choose(truth, self.cast(1.0, self.real), self.cast(0.0, self.real))
+        made = self.choose(truth, self.cast(1.0, self.style.real), self.cast(0.0, self.style.real))
         return Number(self, made.name, made.real, truth=truth)
 
-    def choose(self, truth, x, y) -> Number:
+    def choose(self, truth, x, y) -> "Number":
         x, y = (self.number(v) if isinstance(v, Truth) else v for v in (x, y))
-        real = self.common((x, y)) if isinstance(x, Number) or isinstance(y, Number) else self.real
+        real = self.common((x, y)) if isinstance(x, Number) or isinstance(y, Number) else self.style.real
         kind = self.vector(real)
         condition = f"<{self.style.lanes} x i1> {truth.name}"
         return self.once(f"select {condition}, {kind} {self.name(x, real)}, {kind} {self.name(y, real)}", real)
 
 
 def splat(value, real) -> str:
-    """A constant that is the same at all points."""
+    """A constant that is the same at all points, in LLVM's spelling: the bits of a double."""
     value = np.float64(value) if real == "double" else np.float64(np.float32(value))
     return f"splat ({real} 0x{struct.pack('>d', value).hex().upper()})"
+
+
+def spelled(constant) -> float:
+    """The number that is spelled so."""
+    return struct.unpack(">d", bytes.fromhex(constant[-17:-1]))[0]

@@ -17,7 +17,8 @@ import llvmlite
 from llvmlite import binding
 
 from fasttape.compiler import object_cache, vector
-from fasttape.compiler.emitter import SCRATCH, Block, Needs, Style
+from fasttape.compiler.block import SCRATCH, Block, Needs, Value
+from fasttape.compiler.emitter import Style
 from fasttape.compiler.jit import digest
 from fasttape.layout import GUARD
 
@@ -137,7 +138,7 @@ class Chunk:
         self.targets: dict[int, list[int]] = {}
         for k, slot in enumerate(line.outputs):
             self.targets.setdefault(slot, []).append(k)
-        self.values: dict[int, Any] = {}
+        self.values: dict[int, Value] = {}
         self.failed = ""
 
     def write(self, number: int) -> list[str]:
@@ -151,7 +152,7 @@ class Chunk:
             result = block.row(x.code, operands, x.parameter, elementwise=x.elementwise)
             self.values[x.slot] = result
             if x.slot in self.plan.homes:
-                block.store(result, "%ws", self.plan.homes[x.slot] * block.size)
+                block.store(result, "%ws", self.plan.homes[x.slot] * block.style.size)
             if number:
                 self.output(x.slot)
         if number == len(self.plan.chunks) - 1:
@@ -174,7 +175,7 @@ class Chunk:
             elif slot < self.first_result:
                 found = self.block.constant(self.line.constants[slot - self.first_constant])
             else:
-                found = self.block.load("%ws", self.plan.homes[slot] * self.block.size)
+                found = self.block.load("%ws", self.plan.homes[slot] * self.block.style.size)
             self.values[slot] = found
         return self.values[slot]
 
@@ -189,19 +190,10 @@ class Chunk:
 
     def guard(self, value, outcome, instruction):
         """Note the instruction at the points where no guard has failed before and this one does."""
-        block, lanes = self.block, self.block.style.lanes
-        truth, kind = value != 0.0, f"<{lanes} x i32>"
-        if truth is outcome:
-            return
-        name = truth.name if hasattr(truth, "name") else f"splat (i1 {int(truth)})"
+        lanes = self.block.style.lanes
         if not self.failed:
-            self.failed = block.fresh(f"load {kind}, ptr %failed, align {4 * lanes}")
-        held = block.fresh(f"icmp eq {kind} {self.failed}, splat (i32 -1)")
-        fails = block.fresh(f"xor <{lanes} x i1> {name}, splat (i1 {int(outcome)})")
-        now = block.fresh(f"and <{lanes} x i1> {held}, {fails}")
-        self.failed = block.fresh(
-            f"select <{lanes} x i1> {now}, {kind} splat (i32 {instruction}), {kind} {self.failed}"
-        )
+            self.failed = self.block.fresh(f"load <{lanes} x i32>, ptr %failed, align {4 * lanes}")
+        self.failed = self.block.fails(value, outcome, instruction, self.failed)
 
 
 PARAMETERS = "ptr noalias %ins, ptr noalias %outs, ptr noalias %ws, ptr noalias %failed, i64 %offset, ptr %entries"
@@ -235,7 +227,7 @@ def module(line: Line, style: Style) -> str:
             functions += [f"define internal void @chunk{k}({PARAMETERS}) #1 noinline {{", *lines, "ret void", "}"]
         arguments = PARAMETERS.replace("noalias ", "")
         body = [f"call void @chunk{k}({arguments})" for k in range(len(written) - 1)]
-    size = style.lanes * vector.BITS[style.dtype] // 8
+    size = style.size
     parameters = PARAMETERS.replace("%failed", "%fails").replace("%offset", "%from")
     text = "\n".join(body)
     functions.append(LOOP.format(parameters=parameters, bytes=size, skipped=4 * style.lanes, body=text))
@@ -247,7 +239,7 @@ def module(line: Line, style: Style) -> str:
             f'target triple = "{binding.get_process_triple()}"',
             f"@pairs = internal constant [{len(pairs)} x i64] [{', '.join(pairs)}]",
             f"@needs = constant [{len(numbers)} x i64] [{', '.join(numbers)}]",
-            *needs.declared.values(),
+            *needs.declared,
             *functions,
             "attributes #0 = { nounwind willreturn memory(none) }",
             f"attributes #1 = {{ nounwind {bits} }}",

@@ -9,7 +9,7 @@ import operator
 
 from fasttape import ops
 from fasttape.compiler.machine import Operation
-from fasttape.decode import Instruction, count_operations, instructions, result_slots
+from fasttape.decode import Instruction, count_operations, instructions, result_slots, scalar_operands
 from fasttape.execute.blocks import BLOCK
 from fasttape.layout import CALL, DOT, ELEMENTWISE, FIRST_STRUCTURAL, GEMM, GUARD, PARAM, REDUCE
 from fasttape.program import Program
@@ -35,6 +35,8 @@ def operations(program: Program) -> list[Operation]:
     """The operations of a program that is not refused; results that only they have get slots behind all others."""
     more = itertools.count(program.slots)
     found: list[Operation] = []
+    if not (program.ops[program.ops != GUARD] >= FIRST_STRUCTURAL).any():
+        return scalars(program)
     for x in instructions(program):
         if x.opcode == GUARD:
             found.append(Operation(x.index, GUARD, (int(x.operands[0][0]),), (int(program.b[x.index]),)))
@@ -44,6 +46,19 @@ def operations(program: Program) -> list[Operation]:
             found += reduction(program, x, more)
         else:
             found += product(program, x, more)
+    return found
+
+
+def scalars(program: Program) -> list[Operation]:
+    """The operations of a program without array instructions."""
+    found, slot = [], program.first_result
+    for i, (code, a, b) in enumerate(zip(*(x.tolist() for x in program.columns[:3]), strict=True)):
+        if code == GUARD:
+            found.append(Operation(i, GUARD, (a,), (b,)))
+            continue
+        operands = scalar_operands(program.aux, code, a, b)
+        found.append(Operation(slot, code, *operands))
+        slot += 1
     return found
 
 
