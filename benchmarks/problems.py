@@ -1,6 +1,6 @@
 """The table: every problem that is measured, in the order of the report."""
 
-from benchmarks import arrays, calls, curvature, network, njit, processes, ratios, recurrence, scalars
+from benchmarks import arrays, batches, calls, curvature, network, njit, processes, ratios, recurrence, scalars
 
 PROBLEMS = (
     *calls.PROBLEMS,
@@ -12,4 +12,5 @@ PROBLEMS = (
     *njit.PROBLEMS,
     *processes.PROBLEMS,
     *recurrence.PROBLEMS,
+    *batches.PROBLEMS,
 )

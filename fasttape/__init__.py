@@ -18,6 +18,7 @@ from fasttape.checkpoint import checkpoint
 from fasttape.compiled import NeverRepeatsWarning, compile
 from fasttape.implicit import implicit
 from fasttape.rules import custom_jvp, custom_vjp
+from fasttape.streaming import stream
 from fasttape.tape import Tape, record
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "linearize",
     "njit_value_and_grad",
     "record",
+    "stream",
     "value_and_grad",
     "vjp",
 ]

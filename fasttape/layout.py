@@ -39,8 +39,8 @@ REGULAR = -1
 PASSIVE, ADDS, SETS = range(3)  # ADJOINTS: what a reverse sweep does with those of an operand
 
 # Entries: addresses of compiled functions, one column of 256 opcodes for each kind of work, in one flat array.
-FORWARD, REVERSE, TANGENT, PARTIALS, LANES_FORWARD, LANES_PARTIALS, BLAS = range(7)
-ENTRIES = 7 * 256
+FORWARD, REVERSE, TANGENT, PARTIALS, LANES_FORWARD, LANES_STRICT, LANES_PARTIALS, BLAS = range(8)
+ENTRIES = 8 * 256
 
 # What the operand columns hold, by opcode: a slot, or something else (an integer, a place in aux, an outcome, nothing).
 A_IS_SLOT = np.zeros(256, bool)

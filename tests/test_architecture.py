@@ -32,6 +32,7 @@ LAYERS += (
     "implicit",
     "checkpoint",
     "compiled",
+    "streaming",
     "testing",
 )
 LAYERS += ("", "demo", "__main__")  # the package itself, and what is its first user

@@ -36,7 +36,7 @@ def small_chunks(monkeypatch):
 
 
 @pytest.mark.usefixtures("small_chunks")
-@pytest.mark.parametrize("size", [0, 1, 50, 1_000])
+@pytest.mark.parametrize("size", [0, 1, 50, 2_000])
 def test_every_number_of_threads_gives_the_same_bits(size):
     program = ft.record(lambda x, y: math.sin(x) * y, 0.5, 1.5).program
     x = np.random.default_rng(size).standard_normal((size, 2))
@@ -96,7 +96,7 @@ def test_an_interruption_stops_a_batch_soon(threads):
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python warns of any fork in a process that had threads")
 @pytest.mark.usefixtures("small_chunks")
 def test_a_forked_process_has_threads_of_its_own():
-    program, x = ft.record(lambda x: x * x, 1.0).program, np.full((200, 1), 3.0)
+    program, x = ft.record(lambda x: x * x, 1.0).program, np.full((2_000, 1), 3.0)
     expected = results(program, x, 2)
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
@@ -105,3 +105,31 @@ def test_a_forked_process_has_threads_of_its_own():
     assert receiver.poll(60)
     assert receiver.recv().tobytes() == expected.tobytes()
     child.join()
+
+
+def test_the_choice_says_why():
+    def reason(f, x):
+        return batch.choose(ft.record(f, x).program).reason
+
+    @ft.custom_vjp
+    def own(x):
+        return x * x
+
+    own.defvjp(lambda x: (own(x), x), lambda x, w: (2.0 * x * w,))
+    assert reason(lambda x: x * x, 1.0).startswith("lanes: 256 points")
+    assert "functions with a rule" in reason(own, 1.0)
+    assert "of 2,000 operations on average" in reason(np.exp, np.ones(2_000))
+    assert reason(np.exp, np.ones(200)).startswith("lanes")
+
+
+def test_calls_and_wide_instructions_run_point_by_point():
+    @ft.custom_vjp
+    def own(x):
+        assert threading.current_thread() is threading.main_thread()
+        return x * x
+
+    own.defvjp(lambda x: (own(x), x), lambda x, w: (2.0 * x * w,))
+    x = np.random.default_rng(0).standard_normal((600, 1))
+    np.testing.assert_allclose(results(ft.record(lambda x: own(x) + 1.0, 2.0).program, x, 2), x * x + 1.0)
+    wide = np.random.default_rng(0).standard_normal((3, 2_000))
+    assert np.array_equal(results(ft.record(lambda x: x * 2.0, wide[0]).program, wide), wide * 2.0)

@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 
-from benchmarks import __main__, harness, network, object_tape, scalars
+from benchmarks import __main__, batches, harness, network, object_tape, scalars
 from benchmarks.problems import PROBLEMS
 
 QUICK = ("example1", "dense", "regression", "gradient-operations", "fused-network", "hessian", "product-array")
@@ -73,3 +73,12 @@ def test_the_report_is_written(tmp_path, monkeypatch, capsys):
     assert __main__.main() == 0
     assert "python -m benchmarks --only example1" in capsys.readouterr().out
     assert '"processor"' in (tmp_path / "new" / "r.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("make", [batches.options, batches.many_paths])
+def test_formulas_and_lanes_agree_about_batches(make):
+    case = make(np.random.default_rng(5))
+    few = case._replace(x=case.x[:, : 3 if numba.config.DISABLE_JIT else 300].copy())
+    expected = batches.by_hand(few)()
+    for contender in batches.CONTENDERS.values():
+        np.testing.assert_allclose(contender(few)(), expected, rtol=1e-9, atol=1e-11)

@@ -3,9 +3,15 @@
 from typing import NamedTuple
 
 from fasttape.compiler.emitter import Recipe, Style, recipe, splat
-from fasttape.layout import FORWARD
+from fasttape.layout import LANES_FORWARD, LANES_STRICT
+from fasttape.ops import OPS
 
 SCRATCH = 4  # cells at the beginning of a workspace: three operands and a result, for rows that are called
+
+
+def kind_of(code) -> int:
+    """The kind of the entry that goes through lanes as libm computes them."""
+    return LANES_STRICT if OPS[code].vector else LANES_FORWARD
 
 
 class Needs:
@@ -52,18 +58,16 @@ class Block:
             names.append(name)
         return Value(found.result.format(*names), truth=found.truth.format(*names))
 
-    def called(self, code, operands, parameter=None) -> Value:
-        """A row by its entry, one point after another."""
+    def called(self, code, operands, parameter=0) -> Value:
+        """A row by its entry, which goes through the points."""
         self.needs.called.add(code)
-        lanes, size = self.style.lanes, self.style.size
+        size = self.style.size
         for k, x in enumerate(operands):
             self.store(x, "%ws", k * size)
-        entry = self.fresh(f"load ptr, ptr {self.address('%entries', 8 * (FORWARD * 256 + code))}")
-        for lane in range(lanes):
-            b = parameter if parameter is not None else lanes + lane if len(operands) == 2 else 2 * lane
-            words = f"i64 {3 * lanes + lane}, i64 {lane}, i64 {b}"
-            self.lines.append(f"call void {entry}(ptr %ws, ptr %ws, {words}, ptr @pairs, ptr null, ptr %entries)")
-        return self.load("%ws", 3 * size)
+        entry = self.fresh(f"load ptr, ptr {self.address('%entries', 8 * (kind_of(code) * 256 + code))}")
+        places = ", ".join(f"ptr {self.address('%ws', k * size)}" for k in range(SCRATCH))
+        self.lines.append(f"call void {entry}(i64 {parameter}, i64 {self.style.lanes}, {places})")
+        return self.load("%ws", (SCRATCH - 1) * size)
 
     def constant(self, value) -> Value:
         """A constant of the program."""

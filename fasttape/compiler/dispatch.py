@@ -6,6 +6,7 @@ if config.DISABLE_JIT:
     from fasttape.compiler.twins import (
         lanes_forward,
         lanes_partials,
+        lanes_strict,
         step_forward,
         step_partials,
         step_reverse,
@@ -15,10 +16,19 @@ else:
     from fasttape.compiler.switch import (
         lanes_forward,
         lanes_partials,
+        lanes_strict,
         step_forward,
         step_partials,
         step_reverse,
         step_tangent,
     )
 
-__all__ = ["lanes_forward", "lanes_partials", "step_forward", "step_partials", "step_reverse", "step_tangent"]
+__all__ = [
+    "lanes_forward",
+    "lanes_partials",
+    "lanes_strict",
+    "step_forward",
+    "step_partials",
+    "step_reverse",
+    "step_tangent",
+]

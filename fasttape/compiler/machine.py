@@ -231,13 +231,11 @@ def module(line: Line, style: Style) -> str:
     parameters = PARAMETERS.replace("%failed", "%fails").replace("%offset", "%from")
     text = "\n".join(body)
     functions.append(LOOP.format(parameters=parameters, bytes=size, skipped=4 * style.lanes, body=text))
-    pairs = [f"i64 {(1 + k % 2) * style.lanes + k // 2}" for k in range(2 * style.lanes)]
     numbers = [f"i64 {n}" for n in (plan.cells * size, len(needs.called), *sorted(needs.called))]
     bits = f'"min-legal-vector-width"="{8 * size}" "prefer-vector-width"="{8 * size}"'
     return "\n".join(
         [
             f'target triple = "{binding.get_process_triple()}"',
-            f"@pairs = internal constant [{len(pairs)} x i64] [{', '.join(pairs)}]",
             f"@needs = constant [{len(numbers)} x i64] [{', '.join(numbers)}]",
             *needs.declared,
             *functions,

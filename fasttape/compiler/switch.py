@@ -18,7 +18,7 @@ from fasttape import ops
 from fasttape.compiler import vector
 from fasttape.compiler.jit import INTERNAL, kernel
 from fasttape.compiler.structural import STRUCTURAL
-from fasttape.layout import FORWARD, LANES_FORWARD, LANES_PARTIALS, PARTIALS, REVERSE, TANGENT
+from fasttape.layout import FORWARD, LANES_FORWARD, LANES_PARTIALS, LANES_STRICT, PARTIALS, REVERSE, TANGENT
 
 WORD = ir.IntType(64)
 
@@ -250,10 +250,18 @@ def lanes(kind, emit_lane):
     return emit
 
 
-@intrinsic(prefer_literal=True)
-def lanes_forward(typingctx, opcode, parameter, size, x, x0, y, y0, z, z0, out, out0, entries):
-    signature = types.void(opcode, types.int64, types.int64, x, x0, y, y0, z, z0, out, out0, entries)
-    return signature, lanes(LANES_FORWARD, emit_lanes_forward)
+def lanes_of_values(kind):
+    """The intrinsic that computes a row over lanes, by libmvec if that is the `kind`."""
+
+    @intrinsic(prefer_literal=True)
+    def lanes_forward(typingctx, opcode, parameter, size, x, x0, y, y0, z, z0, out, out0, entries):
+        signature = types.void(opcode, types.int64, types.int64, x, x0, y, y0, z, z0, out, out0, entries)
+        return signature, lanes(kind, emit_lanes_forward)
+
+    return lanes_forward
+
+
+lanes_forward, lanes_strict = lanes_of_values(LANES_FORWARD), lanes_of_values(LANES_STRICT)
 
 
 @intrinsic(prefer_literal=True)

@@ -67,6 +67,9 @@ def lanes_forward(opcode, parameter, size, x, x0, y, y0, z, z0, out, out0, entri
         out[out0 + i] = op.value(*operands, *(parameter,) * INTEGER[opcode])
 
 
+lanes_strict = lanes_forward
+
+
 def lanes_partials(opcode, parameter, size, x, x0, y, y0, z, z0, r, r0, w, w0, cx, x1, cy, y1, cz, z1, entries):
     """`c = times(w, partial)` over lanes for each operand; with w the adjoint of the result these are contributions."""
     op = ops.OPS[opcode]

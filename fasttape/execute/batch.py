@@ -13,9 +13,13 @@ from typing import Any, NamedTuple
 
 from numba import config
 
+from fasttape.decode import count_operations
+from fasttape.execute.lanes import Lanes
 from fasttape.execute.points import PointByPoint, Points
 from fasttape.program import Program
 
+WIDE = 1_000  # operations in an instruction: then BLAS and contiguous arrays at one point are faster than lanes
+MOST = 1 << 22  # operations, of which lanes need about 100 bytes each
 WORK = 1 << 22  # operations in a chunk: far more than a thread takes to begin, far less than a user waits for Ctrl-C
 
 
@@ -26,14 +30,31 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose(program: Program, size: int) -> Choice:
-    """The executor for a program at `size` points; it can be kept, and run at other points."""
-    return Choice(PointByPoint(program), "point by point: there is no other executor")
+def choose(program: Program) -> Choice:
+    """The executor for a program at many points; it can be kept, and run at other points."""
+    reason = against_lanes(program)
+    if reason:
+        return Choice(PointByPoint(program), f"point by point: {reason}")
+    lanes = Lanes(program)
+    return Choice(lanes, f"lanes: {lanes.lanes} points at a time through one loop over the tape")
+
+
+def against_lanes(program: Program) -> str:
+    """Why a program should not run in lanes, or nothing."""
+    if program.rules:
+        return "the tape calls functions with a rule of their own, which Python runs"
+    count = count_operations(program)
+    if count > MOST:
+        return f"of {count:,} operations, lanes take {MOST:,}"
+    if count > WIDE * program.ops.size:
+        average = count // program.ops.size
+        return f"instructions on arrays, of {average:,} operations on average, fill registers at one point"
+    return ""
 
 
 def evaluate(program: Program, points: Points, threads: int | None = None) -> None:
     """Run a program at all points, by at most `threads` threads; None: as many as Numba uses."""
-    run(choose(program, points.size).executor, points, threads)
+    run(choose(program).executor, points, threads)
 
 
 def run(executor, points: Points, threads: int | None = None) -> None:

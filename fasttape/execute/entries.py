@@ -15,6 +15,7 @@ from fasttape.compiler.blas import addresses
 from fasttape.compiler.dispatch import (
     lanes_forward,
     lanes_partials,
+    lanes_strict,
     step_forward,
     step_partials,
     step_reverse,
@@ -38,6 +39,7 @@ from fasttape.layout import (
     GUARD,
     LANES_FORWARD,
     LANES_PARTIALS,
+    LANES_STRICT,
     PARTIALS,
     REDUCE,
     REVERSE,
@@ -96,6 +98,15 @@ def lanes_forward_entry(digest, opcode):
     return lanes
 
 
+def lanes_strict_entry(digest, opcode):
+    def lanes(parameter, size, x, y, z, out):
+        digest
+        x, y, z, out = carray(x, ALL), carray(y, ALL), carray(z, ALL), carray(out, ALL)
+        lanes_strict(opcode, parameter, size, x, 0, y, 0, z, 0, out, 0, x)
+
+    return lanes
+
+
 def lanes_partials_entry(digest, opcode):
     def lanes(parameter, size, x, y, z, r, w, cx, cy, cz):
         digest
@@ -112,6 +123,7 @@ FACTORIES = {
     TANGENT: tangent_entry,
     PARTIALS: partials_entry,
     LANES_FORWARD: lanes_forward_entry,
+    LANES_STRICT: lanes_strict_entry,
     LANES_PARTIALS: lanes_partials_entry,
 }
 
@@ -119,7 +131,7 @@ FACTORIES = {
 def signature(kind, dtype):
     """The C signature of the entries of one kind."""
     real, word = types.CPointer(dtype), types.CPointer(int64)
-    if kind == LANES_FORWARD:
+    if kind in (LANES_FORWARD, LANES_STRICT):
         return types.void(int64, int64, *[real] * 4)
     if kind == LANES_PARTIALS:
         return types.void(int64, int64, *[real] * 8)
@@ -193,6 +205,13 @@ def link(needed: Needs, kind, dtype) -> np.ndarray:
     if needed.products and not addresses_of[BLAS * 256]:
         addresses_of[BLAS * 256 : BLAS * 256 + 2] = addresses(dtype)
     return addresses_of
+
+
+def link_rows(rows, kind, dtype) -> np.ndarray:
+    """The table of entries, with those of one kind for some rows."""
+    if not config.DISABLE_JIT:
+        require(table(dtype), kind, rows, dtype)
+    return table(dtype)
 
 
 def require(addresses_of, kind, opcodes, dtype):

@@ -15,17 +15,20 @@ from numba import config
 
 from fasttape import ops
 from fasttape.compiler import machine, panels
+from fasttape.compiler.block import kind_of
 from fasttape.compiler.emitter import Style
-from fasttape.compiler.machine import Code, Line, Target
+from fasttape.compiler.machine import Code, Line, Operation, Target
+from fasttape.decode import count_operations
 from fasttape.errors import UnsupportedError
-from fasttape.execute.entries import require, table
+from fasttape.execute.entries import link_rows, table
 from fasttape.execute.interpreter import address, aligned
+from fasttape.execute.operations import operations
 from fasttape.execute.points import HELD, Points
-from fasttape.execute.straight import operations, refusal
-from fasttape.layout import FORWARD
+from fasttape.layout import CALL, DOT, GEMM, GUARD
 from fasttape.program import Program
 
 PANELS = 1 << 15  # bytes of the panels: they stay in the first-level cache
+MOST = 20_000  # operations: compiling more takes longer than a second
 RUN = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(panels.ARGUMENTS))
 
 
@@ -96,13 +99,43 @@ class Native:
                 "this tape cannot be compiled to machine code while NUMBA_DISABLE_JIT is set: Numba compiles "
                 f"{', '.join(ops.OPS[row].name for row in called)}"
             )
-        require(table(program.dtype), FORWARD, called, program.dtype)
+        for row in called:
+            link_rows([row], kind_of(row), program.dtype)
         return Kernel(code, workspace)
 
     def line(self, shared) -> Line:
         program = self.program
         inputs = frozenset(1 + k for k in shared)
-        return Line(operations(program), program.inputs, program.constants.tolist(), program.outputs.tolist(), inputs)
+        scalars = straight(program)
+        return Line(scalars, program.inputs, program.constants.tolist(), program.outputs.tolist(), inputs)
+
+
+def refusal(program: Program, *, strict: bool = False) -> str:
+    """Why a program has no machine code, or nothing."""
+    if (program.ops == CALL).any():
+        return "it calls a function with a rule of its own, which Python runs"
+    if (program.ops == DOT).any():
+        return "its sums of products are gathered for the interpreter"
+    if strict and (program.ops == GEMM).any():
+        return "BLAS rounds its matrix products in an order of its own"
+    count = count_operations(program)
+    return f"it has {count:,} operations, of which machine code takes {MOST:,}" if count > MOST else ""
+
+
+def straight(program: Program) -> list[Operation]:
+    """The operations of a program one by one."""
+    found = operations(program)
+    columns = found.ops, found.results, found.parameters, found.instructions, found.arrays, *found.operands
+    made = []
+    for code, slot, parameter, instruction, array, *operands in zip(*(x.tolist() for x in columns), strict=True):
+        if code == GUARD:
+            made.append(Operation(instruction, GUARD, (operands[0],), (parameter,)))
+            continue
+        op = ops.OPS[code]
+        integer = ops.INTEGER in op.traits
+        given = (parameter,) if integer else ()
+        made.append(Operation(slot, code, tuple(operands[: op.arity - integer]), given, array))
+    return made
 
 
 class Driver(NamedTuple):

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fasttape.compiler.jit import sweep
+from fasttape.compiler.memory import gather, scatter
 from fasttape.execute.interpreter import Workspace
 from fasttape.execute.plan import Plan
 from fasttape.program import Program
@@ -29,6 +31,28 @@ class Points(NamedTuple):
     )  # (size,) int64: the instruction of the guard that stopped a point, or HELD; then outputs are void
 
 
+@sweep
+def bring(digest):
+    def bring(points, i, inputs):
+        """The inputs of point i."""
+        digest
+        for k in range(inputs.size):
+            gather(np.int64(points.sources[k]) + i * points.source_steps[k], 0, 1, inputs, k)
+
+    return bring
+
+
+@sweep
+def take(digest):
+    def take(points, i, values, slots):
+        """The outputs of point i, from their slots."""
+        digest
+        for k in range(slots.size):
+            scatter(values, slots[k], 1, np.int64(points.targets[k]) + i * points.target_steps[k], 0)
+
+    return take
+
+
 class PointByPoint:
     """The interpreter at one point after another: what other executors have to equal."""
 
@@ -39,17 +63,9 @@ class PointByPoint:
 
     def run(self, points: Points, first: int, last: int) -> None:
         """Evaluate the points `first` .. `last`."""
-        workspace = Workspace(self.plan, self.program)
+        workspace, end = Workspace(self.plan, self.program), self.program.ops.size
         for i in range(first, last):
-            for k in range(self.program.inputs):
-                workspace.inputs[k] = self.number(points.sources[k], points.source_steps[k], i)[()]
+            bring.now(points, i, workspace.inputs)
             stopped = workspace.forward()
-            points.failed[i] = HELD if stopped == self.program.ops.size else stopped
-            for k, slot in enumerate(self.program.outputs.tolist()):
-                self.number(points.targets[k], points.target_steps[k], i)[()] = workspace.values[slot]
-
-    def number(self, address, step, i) -> np.ndarray:
-        """The number of point i in the memory of an input or output."""
-        place = int(address) + i * int(step)
-        interface = {"data": (place, False), "shape": (), "typestr": self.program.dtype.str, "version": 3}
-        return np.asarray(type("Number", (), {"__array_interface__": interface})())
+            points.failed[i] = HELD if stopped == end else stopped
+            take.now(points, i, workspace.values, self.program.outputs)

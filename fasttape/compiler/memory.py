@@ -1,0 +1,53 @@
+"""Numbers in memory of the caller: some, the first of which is at an address, each so many bytes behind the one before.
+
+Addresses and steps are words that arrive as arguments. The twins see the same memory as arrays.
+"""
+
+import numpy as np
+from numba import carray, config
+
+from fasttape.compiler.capi import pointer
+from fasttape.compiler.jit import kernel
+
+
+@kernel
+def _gather(address, step, n, out, at):
+    size, place = np.uint64(n), np.uint64(at)
+    if step == out.itemsize:
+        numbers = carray(pointer(np.int64(address), out.dtype), n)
+        for i in range(size):
+            out[place + i] = numbers[i]
+    else:
+        for i in range(size):
+            out[place + i] = carray(pointer(np.int64(address) + np.int64(i) * step, out.dtype), 1)[0]
+
+
+@kernel
+def _scatter(x, at, n, address, step):
+    size, place = np.uint64(n), np.uint64(at)
+    if step == x.itemsize:
+        numbers = carray(pointer(np.int64(address), x.dtype), n)
+        for i in range(size):
+            numbers[i] = x[place + i]
+    else:
+        for i in range(size):
+            carray(pointer(np.int64(address) + np.int64(i) * step, x.dtype), 1)[0] = x[place + i]
+
+
+def seen(address, step, n, dtype) -> np.ndarray:
+    """Memory as an array."""
+    interface = {"data": (int(address), False), "shape": (n,), "strides": (int(step),), "typestr": dtype.str}
+    return np.asarray(type("Memory", (), {"__array_interface__": interface | {"version": 3}})())
+
+
+def _gather_twin(address, step, n, out, at):
+    out[at : at + n] = seen(address, step, n, out.dtype)
+
+
+def _scatter_twin(x, at, n, address, step):
+    seen(address, step, n, x.dtype)[:] = x[at : at + n]
+
+
+gather, scatter = (_gather_twin, _scatter_twin) if config.DISABLE_JIT else (_gather, _scatter)
+gather.__doc__ = """out[at : at + n] = the n numbers from an address on."""
+scatter.__doc__ = """The n numbers from an address on = x[at : at + n]."""

@@ -1,0 +1,163 @@
+"""Lanes: one loop over a tape that does every operation for many points, without compiling anything for the tape.
+
+The numbers of one operation at some points, its lanes, stand side by side in a cell; the cells of a block stay in cache
+while all operations run. The last points of a chunk fill a part of the lanes only.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fasttape import ops
+from fasttape.compiler.dispatch import lanes_forward, lanes_strict
+from fasttape.compiler.jit import kernel, quiet, sweep
+from fasttape.compiler.memory import gather, scatter
+from fasttape.execute.cells import NOWHERE, arrange
+from fasttape.execute.entries import link_rows
+from fasttape.execute.interpreter import POOL
+from fasttape.execute.operations import operations
+from fasttape.execute.points import HELD, Points
+from fasttape.layout import GUARD, LANES_FORWARD, LANES_STRICT
+from fasttape.program import Program
+
+VECTOR = np.array([bool(op.vector) for op in ops.OPS] + [False] * (256 - len(ops.OPS)))
+BLOCK = 1 << 20  # bytes that the cells of a block should need at most
+FEWEST, MOST = 16, 256  # lanes
+
+
+class Code(NamedTuple):
+    """Operations in the order in which they run; operands and results are places in a block."""
+
+    ops: np.ndarray
+    exact: np.ndarray  # whether libm computes the operation where libmvec could
+    results: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+    parameters: np.ndarray
+    instructions: np.ndarray  # of the program
+
+
+class Ends(NamedTuple):
+    """Numbers that come into a block, or go out of it: which they are, and their places in the block."""
+
+    numbers: np.ndarray
+    places: np.ndarray
+
+
+class Plan(NamedTuple):
+    """What runs for points that share some inputs."""
+
+    code: Code
+    once: int  # operations that come first and run once for a chunk
+    constants: Ends
+    shared: Ends
+    inputs: Ends
+    outputs: Ends
+    size: int  # of a block
+
+
+@kernel
+def check(v, place, outcome, instruction, n, failed, start):
+    """A guard in each lane; the first of those that fail, in the order of the program, is what counts."""
+    for i in range(n):
+        held = (v[place + i] != 0.0) == (outcome != 0)
+        if not held and (failed[start + i] == HELD or instruction < failed[start + i]):
+            failed[start + i] = instruction
+
+
+@kernel
+def execute(code, first, last, v, n, failed, start, addresses):
+    """Some operations for n points, the first of which is `start`."""
+    ops, exact, results, xs, ys, zs, parameters, instructions = code
+    for k in range(first, last):
+        i = np.uint64(k)
+        x, y, z, out = np.int64(xs[i]), np.int64(ys[i]), np.int64(zs[i]), np.int64(results[i])
+        if ops[i] == GUARD:
+            check(v, x, parameters[i], instructions[i], n, failed, start)
+        elif exact[i]:
+            lanes_strict(ops[i], parameters[i], n, v, x, v, y, v, z, v, out, addresses)
+        else:
+            lanes_forward(ops[i], parameters[i], n, v, x, v, y, v, z, v, out, addresses)
+
+
+@sweep
+def sweep_lanes(digest):
+    def sweep_lanes(plan, points, first, last, lanes, v, addresses):
+        """The points `first` .. `last`, in blocks of `lanes`."""
+        digest
+        for k in range(plan.constants.places.size):
+            place = plan.constants.places[k]
+            v[place : place + lanes] = plan.constants.numbers[k]
+        for k in range(plan.shared.places.size):
+            i = plan.shared.numbers[k]
+            gather(points.sources[i], 0, lanes, v, plan.shared.places[k])
+        guards = np.full(lanes, HELD)
+        execute(plan.code, 0, plan.once, v, lanes, guards, 0, addresses)
+        for start in range(first, last, lanes):
+            n = min(lanes, last - start)
+            for k in range(plan.inputs.places.size):
+                i = plan.inputs.numbers[k]
+                step = points.source_steps[i]
+                gather(np.int64(points.sources[i]) + start * step, step, n, v, plan.inputs.places[k])
+            points.failed[start : start + n] = guards[0]
+            execute(plan.code, plan.once, plan.code.ops.size, v, n, points.failed, start, addresses)
+            for k in range(plan.outputs.places.size):
+                step = points.target_steps[k]
+                scatter(v, plan.outputs.places[k], n, np.int64(points.targets[k]) + start * step, step)
+
+    return sweep_lanes
+
+
+class Lanes:
+    """The executor; `strict` asks for the bits of the interpreter, which calls libm for scalars.
+
+    Sums of products of a matrix product are rounded one after another, where BLAS has an order of its own.
+    """
+
+    def __init__(self, program: Program, *, strict: bool = False):
+        self.program, self.plans = program, {}
+        self.operations = found = operations(program)
+        self.exact = VECTOR[found.ops] & ~found.arrays if strict else np.zeros(found.ops.size, bool)
+        rows = found.ops != GUARD
+        for kind, chosen in ((LANES_FORWARD, rows & ~self.exact), (LANES_STRICT, rows & self.exact)):
+            self.addresses = link_rows(np.unique(found.ops[chosen]).tolist(), kind, program.dtype)
+        count = arrange(program, found, np.empty(0, np.int64)).count
+        fitting = BLOCK // (max(count, 1) * program.dtype.itemsize)
+        self.lanes = min(max(fitting // FEWEST * FEWEST, FEWEST), MOST)
+
+    @quiet
+    def run(self, points: Points, first: int, last: int) -> None:
+        """Evaluate the points `first` .. `last`."""
+        plan = self.plan(np.flatnonzero(points.source_steps == 0))
+        memory = POOL.take(1 + plan.size, self.program.dtype)
+        sweep_lanes.now(plan, points, first, last, self.lanes, memory[1:], self.addresses)
+        POOL.give(memory)
+
+    def plan(self, shared) -> Plan:
+        """The plan for points that share some inputs."""
+        key = shared.tobytes()
+        if key not in self.plans:
+            self.plans[key] = self.make_plan(shared)
+        return self.plans[key]
+
+    def make_plan(self, shared) -> Plan:
+        program, found = self.program, self.operations
+        order, once, cells, count = arrange(program, found, shared)
+        places = (cells * self.lanes).astype(np.uint32)
+        operands = places[found.operands[:, order]]
+        code = found.ops[order], self.exact[order], places[found.results[order]], *operands
+        code = Code(*code, found.parameters[order], found.instructions[order])
+        constants = np.concatenate((np.zeros(1, program.dtype), program.constants))
+        slots = np.concatenate(([0], np.arange(1 + program.inputs, program.first_result)))
+        needed = cells[slots] != NOWHERE
+        own = np.setdiff1d(np.arange(program.inputs), shared)
+        ends = (numbers[cells[numbers + 1] != NOWHERE] for numbers in (shared, own))
+        return Plan(
+            code,
+            once,
+            Ends(constants[needed], places[slots[needed]]),
+            *(Ends(numbers, places[numbers + 1]) for numbers in ends),
+            Ends(program.outputs, places[program.outputs]),
+            count * self.lanes,
+        )
