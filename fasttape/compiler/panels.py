@@ -16,6 +16,7 @@ ARGUMENTS = (
     *("kernel", "prologue", "sources", "source_steps", "inputs", "targets", "target_steps", "outputs", "failed"),
     *("first", "last", "points", "workspace", "panels", "fails", "ins", "outs", "ahead", "entries"),
 )
+STREAMS = 64  # inputs and outputs in columns that are read and written where they are
 GROUP = 4  # blocks between which memory is asked for
 
 
@@ -96,9 +97,11 @@ class Driver:
         self.store(address, self.place(self.arguments[name], k, word(8)), 8)
 
     def beside(self, step, count, whole):
-        """Whether a kernel may work in the memory of the caller."""
-        b = self.builder
-        return b.and_(b.icmp_signed("==", step, word(self.size)), b.icmp_unsigned("==", count, whole))
+        """Whether a kernel may work in the memory of the caller; not in more places than a CPU can look ahead."""
+        b, at = self.builder, self.arguments
+        few = b.icmp_unsigned("<=", b.add(at["inputs"], at["outputs"]), word(STREAMS))
+        fits = b.and_(b.icmp_signed("==", step, word(self.size)), b.icmp_unsigned("==", count, whole))
+        return b.and_(fits, few)
 
     def steps(self, start, stop, step=1):
         return cgutils.for_range_slice(self.builder, start, stop, word(step))
@@ -118,7 +121,10 @@ class Driver:
     def pack(self, source, step, row, count, whole, padded):
         """Fill a row."""
         b, size = self.builder, word(self.size)
-        with self.steps(word(0), whole, self.lanes) as (j, _):
+        with b.if_then(b.icmp_signed("==", step, size)), self.steps(word(0), whole, self.lanes) as (j, _):
+            together = self.load(self.place(source, j, size), self.vector, self.size)
+            self.store(together, self.place(row, j, size), self.cell)
+        with b.if_then(b.icmp_signed("!=", step, size)), self.steps(word(0), whole, self.lanes) as (j, _):
             packed, place = ir.Constant(self.vector, ir.Undefined), self.place(source, j, step)
             for lane in range(self.lanes):
                 packed = b.insert_element(packed, self.load(place, self.real, self.size), ir.Constant(HALF, lane))

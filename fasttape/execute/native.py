@@ -27,7 +27,7 @@ from fasttape.execute.points import HELD, Points
 from fasttape.layout import CALL, DOT, GEMM, GUARD
 from fasttape.program import Program
 
-PANELS = 1 << 15  # bytes of the panels: they stay in the first-level cache
+FEW, MANY = 1 << 15, 1 << 18  # bytes of panels: in the first-level cache, or in the second to go far in each column
 MOST = 20_000  # operations: compiling more takes longer than a second
 RUN = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(panels.ARGUMENTS))
 
@@ -63,19 +63,20 @@ class Native:
         panel = self.panel_points(n + m)
         words = aligned(kernel.workspace // 8 + (n + m) * panel * size // 8 + 3 * (n + m) + panel // 2, np.int64)
         workspace = address(words)
-        panels = workspace + kernel.workspace
-        fails = panels + (n + m) * panel * size
+        rows = workspace + kernel.workspace
+        fails = rows + (n + m) * panel * size
         ins = fails + 4 * panel
         words[(fails - workspace) // 8 : (ins - workspace) // 8] = HELD
         arrays = points.sources, points.source_steps, n, points.targets, points.target_steps, m, points.failed
         given = (address(x) if isinstance(x, np.ndarray) else x for x in arrays)
-        memory = workspace, panels, fails, ins, ins + 8 * n, ins + 8 * (n + m), address(table(program.dtype))
+        memory = workspace, rows, fails, ins, ins + 8 * n, ins + 8 * (n + m), address(table(program.dtype))
         driver(self.style, self.target).run(*kernel.code.functions, *given, first, last, panel, *memory)
 
     def panel_points(self, rows) -> int:
         """How many points the panels hold: a multiple of the lanes, and of 16."""
         step = max(self.style.lanes, 16)
-        return max(1, PANELS // max(rows * self.program.dtype.itemsize, 1) // step) * step
+        room = FEW if rows <= panels.STREAMS else MANY
+        return max(1, room // max(rows * self.program.dtype.itemsize, 1) // step) * step
 
     def kernel(self, shared) -> Kernel:
         """The code for points that share some inputs."""
