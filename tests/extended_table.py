@@ -35,6 +35,8 @@ ops.CODE[ROW.name] = len(ops.OPS) - 1
 
 found.loader.exec_module(package)
 import fasttape as ft  # noqa: E402
+from fasttape.execute.lanes import Lanes  # noqa: E402
+from fasttape.execute.points import Points  # noqa: E402
 
 
 def softsign(x):
@@ -65,4 +67,10 @@ assert tape.grad(-3.0) == 3.0 * slope(-3.0)
 row = next(row for row in tape.trace(1.0).rows if row.operation == "softsign x")
 assert row.partials == (("x", 0.25),)
 assert "softsign" in tape.trace(0.5).dot()
+
+at, out = np.array([-2.0, 0.0, 0.5, 3.0]), np.empty(4)
+sources, targets = (np.uint64([x.__array_interface__["data"][0]]) for x in (at, out))
+points = Points(4, sources, np.array([8]), targets, np.array([8]), np.empty(4, np.int64))
+Lanes(tape.program).run(points, 0, 4)
+np.testing.assert_allclose(out, 3.0 * softsign(at), rtol=1e-15)
 sys.stdout.write("the row works")

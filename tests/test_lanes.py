@@ -189,6 +189,7 @@ def test_what_follows_from_shared_inputs_is_computed_once(program, shared):
     steps = np.array([column.strides[0] for column in seen])
     executor = Lanes(program)
     executor.run(Points(700, sources, steps, *at(out, 0), failed), 0, 700)
+    assert out.tobytes() == run(executor, x).out.tobytes()
     np.testing.assert_allclose(out, by_formula(x), rtol=1e-13)
     plan = executor.plan(np.array(shared))
     assert (plan.once == plan.code.ops.size) == (len(shared) == 3)
@@ -199,6 +200,13 @@ def test_outputs_that_are_inputs_and_come_twice():
     program = ft.record(lambda x, y: (x, y * 0.0 + 1.0, x), 1.0, 2.0).program
     x = RNG.standard_normal((5, 2))
     assert run(Lanes(program), x).out.tolist() == [[row[0], 1.0, row[0]] for row in x]
+
+
+def test_a_program_without_operations():
+    x = RNG.standard_normal((5, 2))
+    same_as_interpreter(ft.record(lambda x, y: y, 1.0, 2.0).program, x)
+    only_guard = ft.record(lambda x, y: y if x else 0.0 * y, 1.0, 2.0).program
+    assert same_as_interpreter(only_guard, x).out.tolist() == x[:, 1:].tolist()
 
 
 def test_guards_stop_single_points_at_the_first_that_fails():
@@ -233,14 +241,9 @@ def test_a_guard_of_shared_inputs_stops_all_points_that_none_before_it_stops():
 
 
 def test_single_precision():
-    def f(x):
-        return np.exp(x[0]) * x[1] + np.sum(np.tanh(x * x)), x[:2] @ x[1:]
-
-    program = ft.record(f, np.ones(3, np.float32)).program
+    program = ft.record(lambda x: (np.exp(x[0]) * x[1], np.sum(x * x)), np.ones(3, np.float32)).program
     assert program.dtype == np.float32
-    x = RNG.standard_normal((300, 3)).astype(np.float32)
-    expected = run(PointByPoint(program), x)
-    np.testing.assert_allclose(run(Lanes(program), x).out, expected.out, rtol=3e-6, atol=1e-6)
+    same_as_interpreter(program, RNG.standard_normal((300, 3)).astype(np.float32), 1e-6)
 
 
 ARRAYS = {

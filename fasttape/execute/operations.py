@@ -16,6 +16,7 @@ from fasttape.layout import (
     CODE,
     ELEMENTWISE,
     FIRST_STRUCTURAL,
+    GEMM,
     GUARD,
     NDIM,
     OPERANDS,
@@ -27,10 +28,7 @@ from fasttape.layout import (
 from fasttape.program import Program
 
 ADD, MUL, POSITIVE = (table.CODE[name] for name in ("add", "mul", "positive"))
-OF_NOTHING = {
-    True: table.CODE["equal"],
-    False: table.CODE["not_equal"],
-}  # of slot 0 and itself: 1 for a product, else 0
+ONE, ZERO = table.CODE["equal"], table.CODE["not_equal"]  # of slot 0 with itself: the product and the sum of nothing
 
 
 class Operations(NamedTuple):
@@ -89,6 +87,7 @@ def operations(program: Program) -> Operations:
             zeros = np.zeros((len(elements), int(row == ADD)), np.int64)
             fold_in_order(parts, i, row, np.hstack([zeros, elements]), targets)
         else:
+            assert opcode == GEMM
             multiply(parts, i, program.aux[p + SHAPE + program.aux[p + NDIM] - 1], operands, targets)
     return parts.joined()
 
@@ -110,7 +109,7 @@ def of_few(parts, instruction, row, elements, targets) -> bool:
     if elements.shape[1] == 1:
         parts.append(instruction, POSITIVE, targets, np.array([elements[:, 0]] * 3))
     elif elements.shape[1] == 0:
-        parts.append(instruction, OF_NOTHING[row == MUL], targets, np.zeros((3, targets.size), np.int64))
+        parts.append(instruction, ONE if row == MUL else ZERO, targets, np.zeros((3, targets.size), np.int64))
     return elements.shape[1] < 2
 
 
