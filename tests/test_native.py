@@ -258,6 +258,19 @@ def test_random_programs(case):
         assert bits(strict[0][failed == HELD]) == bits(expected[failed == HELD])
 
 
+@settings(max_examples=8, deadline=None)
+@given(programs.programs(programs.SMOOTH))
+def test_gradients_of_random_programs(case):
+    """Fused and by libmvec, they are the tape's own up to rounding."""
+    program, args = case
+    tape = ft.record(programs.loss(program), *args, argnums=tuple(range(len(args)))).gradient_tape().optimize()
+    x = np.stack([np.concatenate([np.ravel(a) for a in args]) * scale for scale in (1.0, 0.5, 0.9)])
+    expected, _ = evaluate(PointByPoint, tape.program, x)
+    found = runs(Native, tape.program, x)
+    if found is not None:
+        np.testing.assert_allclose(found[0], expected, rtol=1e-9, atol=1e-9 * np.max(np.abs(expected)))
+
+
 def test_reductions_and_products_of_arrays():
     def f(x):
         return np.sum(x * x), np.sum(x, axis=0), np.prod(x), np.max(x, axis=1), np.sum(x[:, :0])
