@@ -170,6 +170,9 @@ def flatten(signature, args):
         if structure != signature.structures[position]:
             message = f"argument {position} has another structure than the one that was recorded"
             raise ReplayError(message, f"argument {position} has another structure")
+        if not trees.same_order(signature.structures[position], tree):
+            message = f"argument {position} has the keys of a dict in another order than the one that was recorded"
+            raise ReplayError(message, f"argument {position} has keys in another order")
         values += flat
     return values
 

@@ -56,6 +56,12 @@ class Nodes:
         self.kept.append(x)
         return id(x)
 
+    def keys(self, keys: Any) -> int:
+        """The place of the keys of a dict, in their order."""
+        at = len(self.shapes)
+        self.shapes += [self.hold(key) for key in keys]
+        return at
+
     def tree(self, structure: Any, leaves: Any, add_leaf: Any, **where: int) -> None:
         """Nodes for a structure of `trees` and its leaves; `add_leaf(leaf, **where)` adds those of a leaf."""
         if structure is None:
@@ -70,6 +76,8 @@ class Nodes:
             entries, cls = structure.entries(), structure.type
             template = dict.fromkeys(structure.unflatten(range(structure.num_leaves))) if cls is dict else None
             fields = {"cls": id(cls), "size": len(entries), "slot": self.hold(template)}
+            if template is not None:
+                fields["shape"] = self.keys(template)
             parent = self.add(CONTAINERS[cls], **fields, **where)
             for child, entry in zip(structure.children(), entries, strict=True):
                 place = {"key": self.hold(entry)} if cls is dict else {"index": entry}
@@ -107,7 +115,8 @@ class Nodes:
     def parts(self, x: d.Snapshot, **where: int) -> None:
         """Nodes for something that has parts, and for these."""
         kind, keyed = KINDS[x.kind], x.kind in (d.DICT, d.INSTANCE)
-        parent = self.add(kind, cls=self.hold(type(x.value)), size=len(x.children), **where)
+        fields = {"shape": self.keys(key for key, _ in x.children)} if x.kind == d.DICT else {}
+        parent = self.add(kind, cls=self.hold(type(x.value)), size=len(x.children), **fields, **where)
         for key, child in x.children:
             place = {"key": 0 if key is None else self.hold(key)} if keyed else {"index": key}
             self.snapshot(child, parent=parent, **place)
@@ -240,7 +249,7 @@ class Direct:
         adjoints = workspace.values if self.what == VALUE else workspace.prepared_adjoints()
         sources = {
             c.IN: np.array(taken.rows, np.int64),
-            c.IN_OBJECTS: np.zeros(len(taken.rows), np.int64),
+            c.IN_OBJECTS: np.zeros(len(taken.rows) + 3, np.int64),  # and room for one entry of a dict
             c.OUT: np.array(returned.rows, np.int64),
             c.OUT_OBJECTS: np.zeros(len(returned.rows), np.int64),
             c.SHAPES: np.array(taken.shapes + returned.shapes, np.int64),

@@ -48,6 +48,23 @@ def unflatten(structure: Any, leaves: Any) -> Any:
     return optree.tree_unflatten(structure, leaves)
 
 
+def same_order(structure: Any, tree: Any) -> bool:
+    """Whether dicts have their keys in the order of those that the structure of the tree was taken from."""
+    if structure is None or isinstance(structure, int):
+        return True
+    return list(key_orders(unflatten(structure, range(structure.num_leaves)))) == list(key_orders(tree))
+
+
+def key_orders(tree: Any) -> Iterator[tuple[Any, ...]]:
+    """The keys of each dict in a tree."""
+    if isinstance(tree, dict):
+        yield tuple(tree)
+        tree = tuple(tree.values())
+    if isinstance(tree, list | tuple):
+        for part in tree:
+            yield from key_orders(part)
+
+
 def cut(array: Any, sizes: Sequence[int]) -> Iterator[Any]:
     """Consecutive parts of the last axis, of some sizes."""
     at = 0

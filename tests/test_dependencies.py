@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fasttape as ft
-from fasttape.errors import RandomnessError
+from fasttape.errors import RandomnessError, ReplayError
 
 RATE = 2.0
 TABLE = np.array([1.0, 2.0])
@@ -178,6 +178,33 @@ def test_containers_mutated_outside():
     SETTINGS.update(power=2, weights=[1.0, 2.0])
     assert f(3.0) == 9.0
     assert told(f) == (1, 3)
+
+
+def first_key(p):
+    return 10.0 * next(iter(p.values())) + sum(p.values())
+
+
+def test_keys_in_another_order():
+    f = ft.compile(first_key)
+    tape = ft.record(first_key, {"a": 1.0, "b": 2.0})
+    for p in ({"a": 1.0, "b": 2.0}, {"b": 2.0, "a": 1.0}, {"".join("b"): 3.0, "a": 4.0}, {"a": 5.0, "b": 6.0}):
+        assert f(p) == first_key(p)
+    assert told(f) == (2, 2)
+    assert list(f.info().causes) == ["the first call", "argument 0 has keys in another order"]
+    with pytest.raises(ReplayError, match="keys of a dict in another order"):
+        tape({"b": 2.0, "a": 1.0})
+    nested = ft.compile(lambda x: sum(map(first_key, x)))
+    for x in ([{"a": 1.0, "b": 2.0}], [{"b": 1.0, "a": 2.0}]):
+        assert nested(x) == first_key(x[0])
+
+
+def test_keys_in_another_order_outside():
+    reached = {"a": 1.0, "b": 2.0}
+    f = ft.compile(lambda x: x * first_key(reached))
+    assert f(1.0) == 13.0
+    reached["a"] = reached.pop("a")
+    assert f(1.0) == f(1.0) == 23.0
+    assert told(f) == (1, 2)
 
 
 @pytest.mark.parametrize("n", [50, 500, 5000])

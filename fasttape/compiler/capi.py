@@ -32,6 +32,8 @@ copy_dict = function("PyDict_Copy", WORD, WORD)
 set_list_item = function("PyList_SetItem", types.int32, WORD, WORD, WORD)  # takes the reference over, as for tuples
 set_tuple_item = function("PyTuple_SetItem", types.int32, WORD, WORD, WORD)
 set_dict_item = function("PyDict_SetItem", types.int32, WORD, WORD, WORD)
+next_of_dict = function("PyDict_Next", types.int32, WORD, WORD, WORD, WORD)  # lends key and value
+compare = function("PyObject_RichCompareBool", types.int32, WORD, WORD, types.int32)
 attribute = function("PyObject_GetAttr", WORD, WORD, WORD)
 instance_dict = function("PyObject_GenericGetDict", WORD, WORD, WORD)  # a new reference
 float_value = function("PyFloat_AsDouble", types.float64, WORD)
@@ -50,6 +52,7 @@ DATA, NDIM, DIMENSIONS, DESCRIPTOR, FLAGS = 16, 24, 32, 56, 64
 C_CONTIGUOUS, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400
 NEW_SCALAR, NEW_ARRAY, SET_BASE = 60, 93, 282
 CONTENTS = FIRST_FIELD  # of a closure cell
+EQUAL = 2  # how to compare
 
 
 def numpy_function(place) -> int:

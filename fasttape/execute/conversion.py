@@ -19,7 +19,8 @@ KIND, CLS, SIZE, PARENT, INDEX, KEY, SLOT, NUMBERS, SHAPE, DTYPE, PLACES, SOURCE
 WIDTH = 12
 
 # Kinds of nodes. Of a NAMESPACE, a dict, only some values matter; the parts of an INSTANCE are attributes
-# and, where KEY is 0, the dict of its own; ITEMS is a list of the same objects, whose addresses are at SLOT
+# and, where KEY is 0, the dict of its own; ITEMS is a list of the same objects, whose addresses are at SLOT. The keys
+# of a DICT that comes in are in `shapes`, from SHAPE on
 LIST, TUPLE, DICT, NAMESPACE, CELL, INSTANCE, SAME, ITEMS, CONTENT, NUMBER, SCALAR, ARRAY = range(12)
 OUTPUTS, ADJOINTS, PLACED = range(3)  # SOURCE: where the numbers of a result are; PLACED: in the new array itself
 NOWHERE = -1  # PLACES of an array that is copied; else where `places` lists the operands that read it: count, pairs
@@ -76,7 +77,26 @@ def same_items(x, addresses, size):
 
 
 @kernel
-def read(x, nodes, at, shapes, places, values, aux, dtype):
+def same_keys(x, keys, room):
+    """Whether a dict has some keys in their order; `room` is the address of three words."""
+    words = carray(capi.pointer(room, np.int64), 3)
+    words[0] = 0
+    for expected in keys:
+        if not capi.next_of_dict(x, room, room + 8, room + 16):
+            return False
+        key = words[1]
+        if key != expected:
+            capi.acquire(key)
+            equal = capi.compare(key, expected, np.int32(capi.EQUAL))
+            capi.release(key)
+            if equal != 1:
+                capi.clear_error()
+                return False
+    return True
+
+
+@kernel
+def read(x, nodes, at, shapes, places, values, aux, room, dtype):
     """Whether an object is what its node describes; if so its numbers are in their slots."""
     kind = nodes[at + KIND]
     if kind == SAME:
@@ -88,7 +108,8 @@ def read(x, nodes, at, shapes, places, values, aux, dtype):
     if kind == LIST:
         return capi.list_size(x) == nodes[at + SIZE]
     if kind == DICT:
-        return capi.dict_size(x) == nodes[at + SIZE]
+        keys = shapes[nodes[at + SHAPE] : nodes[at + SHAPE] + nodes[at + SIZE]]
+        return capi.dict_size(x) == keys.size and same_keys(x, keys, room)
     if kind == ITEMS:
         return same_items(x, nodes[at + SLOT], nodes[at + SIZE])
     if kind == NUMBER:
@@ -126,9 +147,10 @@ def place(places, at, aux, field, origin, slot):
 @kernel
 def matches(nodes, objects, shapes, places, values, aux, dtype):
     """Whether objects are what the nodes describe; if so the inputs are in their slots."""
+    room = objects.ctypes.data + 8 * (nodes.size // WIDTH)
     for k in range(nodes.size // WIDTH):
         x = objects[0] if k == 0 else child(nodes, objects, k)
-        if not read(x, nodes, k * WIDTH, shapes, places, values, aux, dtype):
+        if not read(x, nodes, k * WIDTH, shapes, places, values, aux, room, dtype):
             return False
         objects[k] = x
     return True
