@@ -90,7 +90,7 @@ class Native:
         for part in (*program.columns, program.constants, program.outputs):
             text.update(f"{part.size} ".encode() + part.tobytes())
         key = text.hexdigest(), program.inputs, self.style, shared
-        level = machine.level_of(program.ops.size)
+        level = machine.level_of(count_operations(program))
         data = machine.object_code(key, lambda: machine.module(self.line(shared), self.style), self.target, level)
         code = Code(data, self.target, "kernel", "prologue")
         workspace, count = code.words("needs", 2)
