@@ -13,7 +13,7 @@ from fasttape.derivatives import jacobian as jacobian_of
 from fasttape.direct import BOTH, GRADIENT
 from fasttape.errors import ArgnumsError, ArgumentError, LeakError
 from fasttape.evaluation import Evaluator
-from fasttape.inside import is_compiled, value_and_gradient
+from fasttape.inside import is_compiled, linear_tape, value_and_gradient
 from fasttape.recording import name_of, record_call, scalar_output
 from fasttape.transform import nested
 
@@ -34,6 +34,18 @@ def by_recording(f: Any, args: Any, keywords: Any, argnums: Any, plain: Any, inn
         else:
             return plain(recording, values)
     return inner(nested.Inner(outer, f, args, keywords, argnums, has_aux=has_aux))
+
+
+def by_linearizing(
+    f: Any, args: Any, keywords: Any, argnums: Any, use: Any, plain: Any, inner: Any, has_aux: bool = False
+) -> Any:
+    """As `by_recording`; of a compiled function that records on a linear tape what `use` makes of its derivative."""
+    if is_compiled(f) and nested.enclosing((args, keywords)) is None:
+        found: Any = linear_tape(f, args, keywords, argnums, has_aux)
+        if found is not None:
+            call, value, linear = found
+            return *use(Linearization(call, value, linear)), call.aux
+    return by_recording(f, args, keywords, argnums, plain, inner, has_aux)
 
 
 def differentiate(
@@ -157,7 +169,10 @@ def jvp(
     def inner(call: nested.Inner) -> Any:
         return call.value, call.pushforward(*tangents), call.aux
 
-    value, tangent, aux = by_recording(f, primals, {}, range(len(primals)), plain, inner, has_aux)
+    def use(linear: Any) -> Any:
+        return linear.value, linear.push(*tangents)
+
+    value, tangent, aux = by_linearizing(f, primals, {}, range(len(primals)), use, plain, inner, has_aux)
     return (value, tangent, aux) if has_aux else (value, tangent)
 
 
@@ -182,14 +197,16 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[An
            [0., 3.]]), array([1., 2.]))
     """
 
+    def use(linear: Any) -> Any:
+        return linear.value, linear.pullback
+
     def plain(recording: Any, values: Any) -> Any:
-        linear = Linearization(Evaluator(recording, whole=True), values)
-        return linear.value, linear.pullback, recording.aux
+        return *use(Linearization.at(Evaluator(recording, whole=True), values)), recording.aux
 
     def inner(call: nested.Inner) -> Any:
         return call.value, recorded(call)[0], call.aux
 
-    value, pullback, aux = by_recording(f, primals, {}, range(len(primals)), plain, inner, has_aux)
+    value, pullback, aux = by_linearizing(f, primals, {}, range(len(primals)), use, plain, inner, has_aux)
     return (value, pullback, aux) if has_aux else (value, pullback)
 
 
@@ -211,14 +228,16 @@ def linearize(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tu
     array([4., 3.])
     """
 
+    def use(linear: Any) -> Any:
+        return linear.value, linear.pushforward
+
     def plain(recording: Any, values: Any) -> Any:
-        linear = Linearization(Evaluator(recording, whole=True), values)
-        return linear.value, linear.pushforward, recording.aux
+        return *use(Linearization.at(Evaluator(recording, whole=True), values)), recording.aux
 
     def inner(call: nested.Inner) -> Any:
         return call.value, recorded(call)[1], call.aux
 
-    value, pushforward, aux = by_recording(f, primals, {}, range(len(primals)), plain, inner, has_aux)
+    value, pushforward, aux = by_linearizing(f, primals, {}, range(len(primals)), use, plain, inner, has_aux)
     return (value, pushforward, aux) if has_aux else (value, pushforward)
 
 
@@ -271,7 +290,10 @@ def jacobian_by(f: Any, argnums: Any, mode: str | None, what: str, has_aux: bool
         def inner(call: nested.Inner) -> Any:
             return call.jacobian(mode), call.aux
 
-        matrix, aux = by_recording(f, args, keywords, argnums, plain, inner, has_aux)
+        def use(linear: Any) -> Any:
+            return (linear.jacobian(mode),)
+
+        matrix, aux = by_linearizing(f, args, keywords, argnums, use, plain, inner, has_aux)
         return (matrix, aux) if has_aux else matrix
 
     return named(what, f, run)

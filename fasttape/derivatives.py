@@ -178,13 +178,23 @@ def recorded(call: nested.Inner) -> tuple[LinearMap, LinearMap]:
 class Linearization:
     """The derivative at one point, kept: as many pullbacks and pushforwards as one likes, of any thread."""
 
-    def __init__(self, evaluator, values):
-        check_outputs(evaluator.recording)
-        self.recording = evaluator.recording
-        self.value, self.linear = evaluator.linearize(values)
-        self.linear.compact()
+    def __init__(self, recording, value, linear):
+        """`value` is that of the outputs which the rows of `linear` belong to."""
+        check_outputs(recording)
+        self.recording, self.value, self.linear = recording, value, linear
         self.pullback = LinearMap(self.pull, self.pull_many)
         self.pushforward = LinearMap(self.push, self.push_many)
+
+    @classmethod
+    def at(cls, evaluator, values):
+        """The derivative of a recording at some leaves."""
+        made = cls(evaluator.recording, *evaluator.linearize(values))
+        made.linear.compact()
+        return made
+
+    def jacobian(self, mode):
+        """The Jacobian, as the function of this name returns it."""
+        return assemble(self.recording, self.linear.jacobian(mode))
 
     def pull(self, cotangent):
         """The cotangents of the arguments, for one of the output."""
@@ -214,7 +224,7 @@ class Linearization:
         leaves, structure = trees.flatten(tree)
         if structure != recording.structure:
             raise ArgumentError(f"the cotangent has another structure than the output of {recording.signature.name}")
-        seeds = np.empty((count, recording.program.outputs.size), recording.program.dtype)
+        seeds = np.empty((count, self.linear.outputs.size), recording.signature.dtype)
         for out, x in zip(recording.outputs, leaves, strict=True):
             binding.check_direction("a cotangent", "output", x, before + shape_of(out), seeds.dtype)
             seeds[:, out.start : out.stop] = 0.0 if is_constant(out) else np.reshape(x, (count, out.stop - out.start))

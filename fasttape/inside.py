@@ -5,14 +5,17 @@ than float64, trees, code that Numba cannot compile for active numbers) the Pyth
 recorded like any other, with the same result.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
-from fasttape import binding
+from fasttape import binding, trees
 from fasttape.errors import OutputError
+from fasttape.execute.linear import PlainTape
 from fasttape.recorders.array import TracedArray
 from fasttape.recorders.liftable import inner_function
 from fasttape.recorders.scalar import TracedScalar
-from fasttape.recording import auxiliary, name_of
+from fasttape.recording import Output, auxiliary, name_of, own
 
 
 def is_compiled(f) -> bool:
@@ -20,17 +23,37 @@ def is_compiled(f) -> bool:
     return hasattr(f, "targetoptions") and type(f).__module__.startswith("numba.") and inner_function(f) is not None
 
 
-def value_and_gradient(f, args, keywords, argnums, has_aux, what):
-    """(value, gradient, aux) of a call of a compiled scalar function; None where it has to be recorded as Python."""
-    from fasttape.compiler.compiled_gradient import positional, record_inside
+class Call(NamedTuple):
+    """A call recorded on a linear tape: what derivatives of it want to know of a `Recording`."""
+
+    signature: binding.Signature
+    outputs: tuple[Output, ...]
+    structure: Any
+    aux: Any
+
+
+def read(f, args, keywords, argnums):
+    """The signature of a call of a compiled function and its arguments by position; None where it is for Python."""
+    from fasttape.compiler.compiled_gradient import positional
 
     signature, values = binding.read(name_of(f), args, keywords, argnums, passive=False)
     if not all(map(fits, signature.leaves, values)) or not all(map(is_plain_structure, signature.structures)):
         return None
     numbers = [float(x) if leaf.kind == binding.SCALAR else x for leaf, x in zip(signature.leaves, values, strict=True)]
     arguments = positional(f, binding.rebuild(signature, numbers), keywords)
-    found = arguments and record_inside(f, signature.argnums, has_aux, arguments)
-    if not found:
+    return arguments and (signature, arguments)
+
+
+def value_and_gradient(f, args, keywords, argnums, has_aux, what):
+    """(value, gradient, aux) of a call of a compiled scalar function; None where it has to be recorded as Python."""
+    from fasttape.compiler.compiled_gradient import record_inside, value_and_adjoints_of
+
+    given = read(f, args, keywords, argnums)
+    if given is None:
+        return None
+    signature, arguments = given
+    found = record_inside(value_and_adjoints_of(f, signature.argnums, has_aux), arguments)
+    if found is None:
         return None
     value, adjoints = found
     aux = None
@@ -38,6 +61,39 @@ def value_and_gradient(f, args, keywords, argnums, has_aux, what):
         value, aux = auxiliary(value, signature.name)
     check_scalar(value, what, signature.name)
     return value, binding.gradient(signature, adjoints, {}), aux
+
+
+def linear_tape(f, args, keywords, argnums, has_aux):
+    """(call, value, linear tape) of a call of a compiled function; None where it has to be recorded as Python."""
+    from fasttape.compiler.compiled_gradient import record_inside, value_and_records_of
+
+    given = read(f, args, keywords, argnums)
+    if given is None:
+        return None
+    signature, arguments = given
+    found = record_inside(value_and_records_of(f, signature.argnums, has_aux), arguments)
+    if found is None:
+        return None
+    value, active, leads, records = found
+    aux = None
+    if has_aux:
+        value, aux = auxiliary(value, signature.name)
+    leaves, structure = trees.flatten(value)
+    outputs, at = [], 0
+    for x, mark in zip(leaves, flat_marks(value, active), strict=True):
+        stop = at + np.size(x) * mark
+        shape = x.shape if isinstance(x, np.ndarray) and mark else None
+        outputs.append(Output(at, stop, shape, False, None if mark else own(x)))
+        at = stop
+    call = Call(signature, tuple(outputs), structure, aux)
+    return call, value, PlainTape(records, leads, sum(stop - start for start, stop in signature.differentiated()))
+
+
+def flat_marks(tree, marks):
+    """For each leaf of a tree whether it is active, of `marks` that say so for the items of tuples in it."""
+    if isinstance(marks, tuple):
+        return [mark for x, inner in zip(tree, marks, strict=True) for mark in flat_marks(x, inner)]
+    return [marks] * len(trees.flatten(tree)[0])
 
 
 def fits(leaf, x) -> bool:

@@ -121,7 +121,7 @@ class Tape:
         >>> value, pullback(1.0)
         (9.0, 6.0)
         """
-        linear = Linearization(self._whole, self._evaluator.leaves(args))
+        linear = Linearization.at(self._whole, self._evaluator.leaves(args))
         return linear.value, linear.pullback
 
     def jacobian(self, *args: Any) -> Any:

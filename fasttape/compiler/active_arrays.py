@@ -14,8 +14,17 @@ from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import lower_builtin, overload
 
 from fasttape.compiler import active_ops  # noqa: F401  the scalar operations that the loops here are made of
-from fasttape.compiler.active_type import SCALAR, active, as_active, dot_of, holds_active, make_active, node_of, val_of
-from fasttape.compiler.jit import kernel
+from fasttape.compiler.active_type import (
+    SCALAR,
+    active,
+    dot_of,
+    holds_active,
+    kind_of,
+    make_active,
+    node_of,
+    val_of,
+)
+from fasttape.compiler.jit import INTERNAL, kernel
 
 FUNCTIONS = {}
 METHODS = {}
@@ -110,17 +119,38 @@ def deviation(a):
     return math.sqrt(variance(a))
 
 
+def with_value(x, value):
+    """An active number with its value put right, where rounding is all that may differ."""
+    raise NotImplementedError
+
+
+@overload(with_value, jit_options=INTERNAL)
+def choose_with_value(x, value):
+    return (lambda x, value: make_active(value, dot_of(x), node_of(x))) if x is active else (lambda x, value: x)
+
+
+def room_for(shape, a, b):
+    """An array of active numbers of the kind that is in one of two arrays."""
+    raise NotImplementedError
+
+
+@overload(room_for, jit_options=INTERNAL)
+def choose_room_for(shape, a, b):
+    kind = kind_of(a, b)
+    return lambda shape, a, b: np.empty(shape, kind)
+
+
 @kernel
 def shared(a, best):
     """The extreme value `best` of an array, with a derivative shared evenly by the elements that have it."""
     count = 0
     for x in a.flat:
         count += x == best
-    s = as_active(0.0)
+    s = 0.0
     for x in a.flat:
         if x == best:
             s = s + x * (1.0 / count)
-    return make_active(best, dot_of(s), node_of(s))
+    return with_value(s, best)
 
 
 @active_form(np.max, "max")
@@ -141,8 +171,7 @@ def smallest(a):
 
 @active_form(np.cumsum, "cumsum")
 def running_sum(a):
-    made = np.empty(a.size, active)
-    s = as_active(0.0)
+    made, s = room_for(a.size, a, a), 0.0
     for k, x in enumerate(a.flat):
         s = s + x
         made[k] = s
@@ -151,8 +180,7 @@ def running_sum(a):
 
 @active_form(np.cumprod, "cumprod")
 def running_product(a):
-    made = np.empty(a.size, active)
-    s = as_active(1.0)
+    made, s = room_for(a.size, a, a), 1.0
     for k, x in enumerate(a.flat):
         s = s * x
         made[k] = s
@@ -161,7 +189,7 @@ def running_product(a):
 
 @active_form(np.linalg.norm)
 def norm(a):
-    s = as_active(0.0)
+    s = 0.0
     for x in a.flat:
         s = math.hypot(s, x)
     return s
@@ -169,7 +197,7 @@ def norm(a):
 
 @active_form(np.outer)
 def outer(a, b):
-    made = np.empty((a.size, b.size), active)
+    made = room_for((a.size, b.size), a, b)
     for i, x in enumerate(a.flat):
         for j, y in enumerate(b.flat):
             made[i, j] = x * y
@@ -178,7 +206,7 @@ def outer(a, b):
 
 @kernel
 def inner(a, b):
-    s = as_active(0.0)
+    s = 0.0
     if a.size != b.size:
         raise ValueError("incompatible array sizes for np.dot(a, b)")
     for k in range(a.size):
@@ -188,7 +216,7 @@ def inner(a, b):
 
 @kernel
 def vector_matrix(a, b):
-    made = np.empty(b.shape[1], active)
+    made = room_for(b.shape[1], a, b)
     for j in range(b.shape[1]):
         made[j] = inner(a, b[:, j])
     return made
@@ -196,7 +224,7 @@ def vector_matrix(a, b):
 
 @kernel
 def matrix_vector(a, b):
-    made = np.empty(a.shape[0], active)
+    made = room_for(a.shape[0], a, b)
     for i in range(a.shape[0]):
         made[i] = inner(a[i], b)
     return made
@@ -204,7 +232,7 @@ def matrix_vector(a, b):
 
 @kernel
 def matrix_matrix(a, b):
-    made = np.empty((a.shape[0], b.shape[1]), active)
+    made = room_for((a.shape[0], b.shape[1]), a, b)
     for i in range(a.shape[0]):
         for j in range(b.shape[1]):
             made[i, j] = inner(a[i], b[:, j])
@@ -239,13 +267,17 @@ def choose(c, x, y):
 
 @overload(choose)
 def choose_where(c, x, y):
+    kind = kind_of(c, x, y)
+
     def scalar(c, x, y):
-        return as_active(x) if c else as_active(y)
+        if c:
+            return x
+        return y
 
     def array(c, x, y):
         shape = np.broadcast_shapes(np.shape(c), np.shape(x), np.shape(y))
         conditions, u, v = np.broadcast_to(c, shape), np.broadcast_to(x, shape), np.broadcast_to(y, shape)
-        made = np.empty(shape, active)
+        made = np.empty(shape, kind)
         for i in np.ndindex(shape):
             made[i] = u[i] if conditions[i] else v[i]
         return made

@@ -5,6 +5,7 @@ from the row. An operation whose partials are 0 everywhere gives a plain number.
 """
 
 import builtins
+import functools
 import itertools
 import math
 import operator
@@ -18,16 +19,16 @@ from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import lower_builtin, overload
 
 from fasttape import ops
+from fasttape.compiler import active_program as program
 from fasttape.compiler.active_type import (
     SCALAR,
     Active,
     Term,
-    active,
     is_active,
     is_active_array,
+    kind_of,
     merge,
-    pack,
-    unpack,
+    traced,
 )
 from fasttape.compiler.switch import Emitter, kernel_of
 
@@ -36,6 +37,7 @@ POWI = ops.OPS[ops.CODE["powi"]]
 LIBRARIES = {"numpy": np, "math": math}  # the modules that Numba knows
 IN_PLACE = {}  # by operator: what active code calls in its place
 PLAIN = (int, bool, round, math.floor, math.ceil, math.trunc, operator.not_, operator.truth)
+ROUNDINGS = {int: "trunc", math.trunc: "trunc", round: "rint", math.floor: "floor", math.ceil: "ceil"}
 
 
 def spellings(op):
@@ -90,12 +92,7 @@ def accept(function, arity, typer, lower):
         key = function
 
         def generic(self, args, kws):
-            if (
-                kws
-                or len(args) != arity
-                or not any(map(is_active, args))
-                or not all(isinstance(t, SCALAR) for t in args)
-            ):
+            if kws or len(args) != arity or kind_of(*args) is None or not all(isinstance(t, SCALAR) for t in args):
                 return None
             returned = typer(self.context, args)
             return returned and signature(returned, *map(types.unliteral, args))
@@ -114,39 +111,78 @@ def accept_plain(function, arity, plain):
 
     def lower(context, builder, sig, args):
         result, returned = compute(context, builder, plain, sig.args, args)
+        if kind_of(*sig.args) is traced:
+            guard(context, builder, plain, *args)
         return context.cast(builder, result, returned, sig.return_type)
 
     accept(function, arity, typer, lower)
 
 
+def guard(context, builder, plain, x):
+    """Let a program hold only where `plain` has the same result for a traced number."""
+    if plain in ROUNDINGS:
+        program.pin(context, builder, x, ROUNDINGS[plain])
+    else:
+        program.decide(context, builder, x)
+
+
+def result_type(op, kind):
+    """The type of a row of active numbers of a kind: what has no derivative is plain unless it is replayed."""
+    if ops.PREDICATE in op.traits:
+        return types.boolean
+    return types.float64 if ops.ZERO_DERIVATIVE in op.traits and kind is not traced else kind
+
+
 def accept_differentiated(function, op, plain):
     """Let a function take active scalars by the rule of a row; `plain` computes the value."""
-    if ops.ZERO_DERIVATIVE in op.traits:
-        accept_plain(function, op.arity, plain)
-        return
 
     def typer(typing_context, args):
-        return plain_signature(typing_context, plain, args) and active
+        found, returned = plain_signature(typing_context, plain, args), result_type(op, kind_of(*args))
+        return found and (returned if is_active(returned) or kind_of(*args) is traced else found.return_type)
 
     def lower(context, builder, sig, args):
         value, returned = compute(context, builder, plain, sig.args, args)
-        value = context.cast(builder, value, returned, types.float64)
-        row = POWI if op.name == "pow" and isinstance(sig.args[1], types.Integer) else op
-        wanted = [types.float64, types.int64 if row is POWI else types.float64][: op.arity]
-        operands = [
-            context.cast(builder, plain_value(builder, t, x), plain_type(t), target)
-            for t, x, target in zip(sig.args, args, wanted, strict=True)
-        ]
-        rule = kernel_of(row.partials)
-        made, returned = Emitter(context, builder, types.float64).run(
-            rule, [*wanted, types.float64], [*operands, value]
-        )
-        partials = numbers(context, builder, made, returned)
-        linear = ops.LINEAR in row.traits
-        terms = [Term(builder, d, x, linear) for t, x, d in zip(sig.args, args, partials, strict=False) if is_active(t)]
-        return merge(context, builder, value, terms, linear=linear)
+        if kind_of(*sig.args) is traced:
+            return record(context, builder, op, sig, args)
+        if ops.ZERO_DERIVATIVE in op.traits:
+            return context.cast(builder, value, returned, sig.return_type)
+        return linearize(context, builder, op, sig, args, context.cast(builder, value, returned, types.float64))
 
     accept(function, op.arity, typer, lower)
+
+
+def takes_integer(op, sig):
+    """Whether a power has an integer exponent."""
+    return op.name == "pow" and isinstance(sig.args[1], types.Integer)
+
+
+def linearize(context, builder, op, sig, args, value):
+    """The active number `value` of a row, by its partials."""
+    row = POWI if takes_integer(op, sig) else op
+    wanted = [types.float64, types.int64 if row is POWI else types.float64][: op.arity]
+    operands = [
+        context.cast(builder, plain_value(builder, t, x), plain_type(t), target)
+        for t, x, target in zip(sig.args, args, wanted, strict=True)
+    ]
+    rule = kernel_of(row.partials)
+    made, returned = Emitter(context, builder, types.float64).run(rule, [*wanted, types.float64], [*operands, value])
+    partials = numbers(context, builder, made, returned)
+    linear = ops.LINEAR in row.traits
+    terms = [Term(builder, d, x, linear) for t, x, d in zip(sig.args, args, partials, strict=False) if is_active(t)]
+    return merge(context, builder, value, terms, linear=linear)
+
+
+def record(context, builder, op, sig, args):
+    """A row of traced numbers; of a predicate the outcome, with a guard."""
+    if takes_integer(op, sig):
+        exponent = context.cast(builder, args[1], sig.args[1], types.int64)
+        return program.record_power(context, builder, args[0], exponent)
+    operands = [context.cast(builder, x, t, traced) for x, t in zip(args, sig.args, strict=True)]
+    holds = ops.PREDICATE in op.traits
+    made = program.record(context, builder, ops.CODE[op.name], operands, program.outcome if holds else None)
+    if not holds:
+        return made
+    return builder.fcmp_unordered("!=", builder.extract_value(made, 0), program.ZERO)
 
 
 def numbers(context, builder, made, returned):
@@ -155,8 +191,9 @@ def numbers(context, builder, made, returned):
     return [context.cast(builder, x, t, types.float64) for x, t in zip(items, returned, strict=True)]
 
 
-def accept_arrays(function, arity, result):
-    """Let a function take arrays of active numbers, element by element; `result` is the dtype of what it returns."""
+@functools.cache
+def loops(function, result):
+    """A function of scalars over arrays, element by element: of one, two, and one with a scalar on either side."""
 
     def one(x):
         out = np.empty(x.shape, result)
@@ -183,14 +220,22 @@ def accept_arrays(function, arity, result):
             out[i] = function(x, y[i])
         return out
 
+    return {True: one, (True, True): two, (True, False): left, (False, True): right}
+
+
+def accept_arrays(function, arity, result):
+    """Let a function take arrays of active numbers; `result` gives the dtype of what it returns by their type."""
+
+    def choose_one(x):
+        return loops(function, result(x.dtype))[True] if is_active_array(x) else None
+
     def choose(x, y):
         if not takes_arrays(x, y):
             return None
-        arrays = isinstance(x, types.Array), isinstance(y, types.Array)
-        return {(True, True): two, (True, False): left, (False, True): right}[arrays]
+        return loops(function, result(kind_of(x, y)))[isinstance(x, types.Array), isinstance(y, types.Array)]
 
     if arity == 1:
-        overload(function)(lambda x: one if is_active_array(x) else None)
+        overload(function)(choose_one)
     elif arity == 2:
         overload(function)(choose)
 
@@ -199,7 +244,7 @@ def takes_arrays(x, y):
     """Whether two operands are an array and an array or a scalar, and one of them is active."""
     elements = [t.dtype if isinstance(t, types.Array) else t for t in (x, y)]
     arrays = any(isinstance(t, types.Array) for t in (x, y))
-    return arrays and any(map(is_active, elements)) and all(isinstance(t, SCALAR) for t in elements)
+    return arrays and kind_of(x, y) is not None and all(isinstance(t, SCALAR) for t in elements)
 
 
 def in_place(function, op, plain):
@@ -233,9 +278,7 @@ def in_place(function, op, plain):
 
 def register(op):
     """All spellings of a row."""
-    flat = ops.ZERO_DERIVATIVE in op.traits
-    result = types.boolean if ops.PREDICATE in op.traits else types.float64 if flat else active
-    plain = None
+    result, plain = functools.partial(result_type, op), None
     for function, inplace in spellings(op):
         if inplace:
             IN_PLACE[function] = in_place(function, op, plain)
@@ -245,7 +288,7 @@ def register(op):
         accept_differentiated(function, op, plain)
 
 
-def choose_by(function, comparison):
+def choose_by(function, comparison, row):
     """Let Python's max or min take active scalars: the operand that it returns, the first of equal ones."""
 
     @infer_global(function)
@@ -253,17 +296,20 @@ def choose_by(function, comparison):
         key = function
 
         def generic(self, args, kws):
-            if kws or len(args) < 2 or not any(map(is_active, args)) or not all(isinstance(t, SCALAR) for t in args):
+            kind = kind_of(*args)
+            if kws or len(args) < 2 or kind is None or not all(isinstance(t, SCALAR) for t in args):
                 return None
-            return signature(active, *[active] * len(args))
+            return signature(kind, *[kind] * len(args))
 
     @lower_builtin(function, types.VarArg(Active))
     def lower(context, builder, sig, args):
-        kept = unpack(builder, args[0])
-        for other in (unpack(builder, x) for x in args[1:]):
-            keep = builder.fcmp_ordered(comparison, kept[0], other[0])
-            kept = tuple(builder.select(keep, x, y) for x, y in zip(kept, other, strict=True))
-        return pack(context, builder, *kept)
+        kept = args[0]
+        for other in args[1:]:
+            values = [builder.extract_value(x, 0) for x in (kept, other)]
+            if sig.return_type is traced:
+                program.record(context, builder, ops.CODE[row], [kept, other], program.outcome)
+            kept = builder.select(builder.fcmp_ordered(comparison, *values), kept, other)
+        return kept
 
 
 def float_of(context, builder, sig, args):
@@ -274,6 +320,6 @@ for _op in ops.OPS:
     register(_op)
 for _function in PLAIN:
     accept_plain(_function, 1, _function)
-accept(float, 1, lambda typing_context, args: active, float_of)
-choose_by(max, ">=")
-choose_by(min, "<=")
+accept(float, 1, lambda typing_context, args: kind_of(*args), float_of)
+choose_by(max, ">=", "greater_equal")
+choose_by(min, "<=", "less_equal")

@@ -23,10 +23,11 @@ PASSIVE = (types.Float, types.Integer, types.Boolean)
 
 
 class Active(types.Hashable):  # not Number: the unification of those asks for a NumPy dtype
-    """The type of active numbers."""
+    """A type of active numbers, by what they record: a linear tape, or a program (`compiler.active_program`)."""
 
-    def __init__(self):
-        super().__init__("active")
+    def __init__(self, name, fields):
+        self.fields = fields
+        super().__init__(name)
 
     def can_convert_from(self, typingctx, other):
         return Conversion.safe if isinstance(other, PASSIVE) else None
@@ -35,7 +36,8 @@ class Active(types.Hashable):  # not Number: the unification of those asks for a
         return float(value)
 
 
-active = Active()
+VAL, DOT, NODE = ("val", types.float64), ("dot", types.float64), ("node", types.uint64)
+active, traced = Active("active", (VAL, DOT, NODE)), Active("traced", (VAL, NODE))
 SCALAR = (Active, *PASSIVE)
 
 
@@ -45,6 +47,13 @@ def is_active(t):
 
 def is_active_array(t):
     return isinstance(t, types.Array) and is_active(t.dtype)
+
+
+def kind_of(*given):
+    """The type of active numbers among some types and their elements; None unless there is one."""
+    kinds = {t.dtype if isinstance(t, types.Array) else t for t in given}
+    kinds = {t for t in kinds if is_active(t)}
+    return kinds.pop() if len(kinds) == 1 else None
 
 
 def holds_active(t):
@@ -57,8 +66,7 @@ def holds_active(t):
 @register_model(Active)
 class ActiveModel(models.StructModel):
     def __init__(self, manager, active_type):
-        members = [("val", types.float64), ("dot", types.float64), ("node", types.uint64)]
-        super().__init__(manager, active_type, members)
+        super().__init__(manager, active_type, list(active_type.fields))
 
 
 def pack(context, builder, val, dot, node):
@@ -77,8 +85,9 @@ def unpack(builder, x):
 @lower_cast(types.Integer, Active)
 @lower_cast(types.Boolean, Active)
 def promote(context, builder, source, target, x):
-    val = context.cast(builder, x, source, types.float64)
-    return pack(context, builder, val, ir.Constant(REAL, 0.0), ir.Constant(WORD, 0))
+    made = cgutils.create_struct_proxy(target)(context, builder)  # all zero
+    made.val = context.cast(builder, x, source, types.float64)
+    return made._getvalue()
 
 
 class Term:
@@ -146,16 +155,16 @@ def as_active(typingctx, x):
     return active(x), lambda c, b, sig, args: c.cast(b, args[0], sig.args[0], active)
 
 
-def field(index, kind):
+def field(member):
     """The intrinsic that reads a field of an active number."""
 
     @intrinsic
     def read(typingctx, x):
-        if is_active(x):
-            return kind(x), lambda c, b, sig, args: b.extract_value(args[0], index)
+        if is_active(x) and member in x.fields:
+            return member[1](x), lambda c, b, sig, args: b.extract_value(args[0], x.fields.index(member))
         return None
 
     return read
 
 
-val_of, dot_of, node_of = field(0, types.float64), field(1, types.float64), field(2, types.uint64)
+val_of, dot_of, node_of = map(field, (VAL, DOT, NODE))

@@ -7,13 +7,15 @@ import weakref
 from typing import Any, NamedTuple
 
 import numba
+import numpy as np
 from numba import types
 from numba.core.errors import TypingError
 from numba.extending import overload
 
 from fasttape.compiler import active_ops  # noqa: F401  teaches Numba the operations on active numbers
-from fasttape.compiler.active_type import SCALAR, as_active
+from fasttape.compiler.active_type import SCALAR, active, as_active, traced
 from fasttape.compiler.jit import INTERNAL, OPTIONS
+from fasttape.compiler.linear_export import count, leads, marks, take_records, write
 from fasttape.compiler.linear_memory import LENGTH, THREAD
 from fasttape.compiler.linear_sweep import (
     arguments,
@@ -25,6 +27,7 @@ from fasttape.compiler.linear_sweep import (
     reverse,
     thread_tape,
 )
+from fasttape.compiler.program_export import take_program, traced_like
 from fasttape.compiler.reached import digest_of
 from fasttape.compiler.retarget import OWN, activate
 
@@ -88,6 +91,56 @@ def driver(digest, argnums):
     return value_and_adjoints
 
 
+def first_of(y):
+    """The output of a function that returns an auxiliary output, too."""
+    raise NotImplementedError
+
+
+@overload(first_of, jit_options=INTERNAL)
+def choose_first_of(y):
+    return (lambda y: y[0]) if isinstance(y, types.BaseTuple) and len(y) == 2 else (lambda y: 0.0)
+
+
+def whole(y):
+    """The output of a function that returns nothing else."""
+    raise NotImplementedError
+
+
+overload(whole, jit_options=INTERNAL)(lambda y: lambda y: y)
+
+
+def linear_driver(digest, argnums):
+    """(tape, args) -> (what f returns, with plain numbers; which of them are active; the linear tape)."""
+
+    def value_and_records(tape, args):
+        digest
+        start = begin(tape)
+        inputs = arguments(tape, argnums, args)
+        size = header(tape)[LENGTH] - start
+        y = call_on_tape(unpacked, tape, start, inputs)
+        output = of_output(y)  # noqa: F821
+        numbers = np.empty(count(output), active)
+        write(output, numbers, 0)
+        return primal(y), marks(output), leads(numbers, start), take_records(tape, start, size)
+
+    return value_and_records
+
+
+def program_driver(digest, argnums):
+    """(tape, args, slots, next slot) -> (what f returns, with plain numbers; which are traced; see `take_program`)."""
+
+    def value_and_program(tape, args, slots, next_slot):
+        digest
+        start = begin(tape)
+        inputs = traced_like(arguments(tape, argnums, args))
+        y = call_on_tape(unpacked, tape, start, inputs)
+        numbers = np.empty(count(y), traced)
+        write(y, numbers, 0)
+        return primal(y), marks(y), take_program(tape, start, slots, next_slot, numbers)
+
+    return value_and_program
+
+
 def njit_driver(digest, argnums, positions):
     """(*args) -> (what f returns, its gradient), for callers that are compiled themselves."""
 
@@ -115,14 +168,14 @@ def bound(function, like, **namespace):
     return copy
 
 
-def compiled_of(dispatcher, use, make, **namespace):
+def compiled_of(dispatcher, use, make, kind=active, **namespace):
     """What is compiled for one use of a user's function; `make(digest)` gives its code, once."""
     made = MADE.setdefault(dispatcher, {})
     if use not in made:
         kept = is_cached(dispatcher)
         digest = digest_of(dispatcher) if kept else None
         function = dispatcher.py_func
-        inner = numba.njit(**INTERNAL)(bound(unpacked, function, f=activate(dispatcher)))
+        inner = numba.njit(**INTERNAL)(bound(unpacked, function, f=activate(dispatcher, kind)))
         driver = bound(make(digest), function, unpacked=inner, **namespace)
         made[use] = Run(numba.njit(**OPTIONS, cache=kept and digest is not None)(driver), set())
         OWN.add(made[use].compiled)
@@ -133,6 +186,18 @@ def value_and_adjoints_of(dispatcher, argnums, has_aux):
     """The compiled `driver` of a user's compiled function."""
     use, kind = ("python", argnums, has_aux), first_output if has_aux else output
     return compiled_of(dispatcher, use, functools.partial(driver, argnums=argnums), of_output=kind)
+
+
+def value_and_records_of(dispatcher, argnums, has_aux):
+    """The compiled `linear_driver` of a user's compiled function."""
+    use, kind = ("linear", argnums, has_aux), first_of if has_aux else whole
+    return compiled_of(dispatcher, use, functools.partial(linear_driver, argnums=argnums), of_output=kind)
+
+
+def value_and_program_of(dispatcher, argnums):
+    """The compiled `program_driver` of a user's compiled function."""
+    make = functools.partial(program_driver, argnums=argnums)
+    return compiled_of(dispatcher, ("program", argnums), make, kind=traced)
 
 
 def njit_value_and_grad_of(dispatcher, argnums):
@@ -147,18 +212,17 @@ def is_cached(dispatcher) -> bool:
     return type(dispatcher._cache).__name__ != "NullCache"
 
 
-def record_inside(dispatcher, argnums, has_aux, args):
-    """The value and the adjoints of the inputs of a call; None where Numba cannot compile it for active numbers."""
-    run = value_and_adjoints_of(dispatcher, argnums, has_aux)
+def record_inside(run, args, *more):
+    """What a driver returns for some arguments of a function and `more`; None where Numba cannot compile that."""
     given = tuple(map(numba.typeof, args)) if run.refused else None
     if given in run.refused:
         return None
     start = THREAD.header[LENGTH]
     try:
-        return run.compiled(THREAD.address, args)
+        return run.compiled(THREAD.address, args, *more)
     except Exception:
         kinds = tuple(map(numba.typeof, args))
-        if (types.int64, types.BaseTuple.from_types(kinds)) in run.compiled.overloads:
+        if any(given[1] == types.BaseTuple.from_types(kinds) for given in run.compiled.overloads):
             raise  # it compiled, and this is what it does
         run.refused.add(kinds)
         return None

@@ -244,7 +244,9 @@ def gradients(typingctx, argnums, args, adjoints):
 
 @intrinsic
 def each_primal(typingctx, y):
-    returned = types.BaseTuple.from_types([resolved(typingctx, primal, t) for t in y])
+    kinds = [resolved(typingctx, primal, t) for t in y]
+    named = isinstance(y, types.BaseNamedTuple)
+    returned = types.NamedTuple(kinds, y.instance_class) if named else types.BaseTuple.from_types(kinds)
 
     def emit(context, builder, sig, args):
         made = []

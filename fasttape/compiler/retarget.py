@@ -11,14 +11,16 @@ from numba.core import ir as numba_ir
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.dispatcher import Dispatcher
 from numba.core.registry import cpu_target
+from numba.core.typed_passes import NativeLowering
 from numba.core.untyped_passes import InlineInlinables
 from numba.extending import overload
 from numba.np.ufunc.dufunc import DUFunc
 
 from fasttape.compiler.active_arrays import FUNCTIONS, METHODS
 from fasttape.compiler.active_ops import IN_PLACE, accept_arrays
-from fasttape.compiler.active_type import SCALAR, active, holds_active, is_active
+from fasttape.compiler.active_type import SCALAR, active, holds_active, is_active, traced
 from fasttape.compiler.jit import INTERNAL
+from fasttape.compiler.sites import LoweringWithSites
 
 DROPPED = ("parallel", "nopython", "forceobj", "looplift", "no_cpython_wrapper", "no_cfunc_wrapper", "nogil")
 NUMBAS_OWN = INTERNAL | {"error_model": "python"}  # what holds unless the user's options say otherwise
@@ -37,7 +39,7 @@ def is_float_dtype(t):
     return t in FLOATS or t is types.none or getattr(t, "dtype", None) == types.float64
 
 
-def constructor(make):
+def constructor(make, number):
     """np.zeros and its kin with active numbers in place of float64."""
 
     def made(shape, dtype=float):
@@ -45,14 +47,14 @@ def constructor(make):
 
     def choose(shape, dtype=float):
         if is_float_dtype(dtype):
-            return lambda shape, dtype=float: make(shape, active)
+            return lambda shape, dtype=float: make(shape, number)
         return lambda shape, dtype=float: make(shape, dtype)
 
     overload(made)(choose)
     return made
 
 
-def constructor_like(make):
+def constructor_like(make, number):
     """np.zeros_like and its kin with active numbers in place of float64."""
 
     def made(x, dtype=None):
@@ -62,7 +64,7 @@ def constructor_like(make):
         given = not isinstance(dtype, types.Omitted | types.NoneType) and dtype is not None
         kind = dtype if given else getattr(x, "dtype", x)
         if is_active(kind) or is_active(getattr(kind, "dtype", None)) or is_float_dtype(kind) or kind == types.float64:
-            return lambda x, dtype=None: make(np.shape(x), active)
+            return lambda x, dtype=None: make(np.shape(x), number)
         if given:
             return lambda x, dtype=None: make(np.shape(x), dtype)
         return lambda x, dtype=None: make(np.shape(x), x.dtype)
@@ -71,91 +73,100 @@ def constructor_like(make):
     return made
 
 
-def filled(shape, value, dtype=None):
-    """Stands for np.full."""
-    raise NotImplementedError
+def fillers(number):
+    """What stands for np.full and np.full_like."""
+
+    def filled(shape, value, dtype=None):
+        """Stands for np.full."""
+        raise NotImplementedError
+
+    @overload(filled)
+    def choose_filled(shape, value, dtype=None):
+        given = not isinstance(dtype, types.Omitted | types.NoneType) and dtype is not None
+        if is_float_dtype(dtype) if given else isinstance(value, types.Float) or is_active(value):
+
+            def full(shape, value, dtype=None):
+                made = np.empty(shape, number)
+                made[...] = value
+                return made
+
+            return full
+        if given:
+            return lambda shape, value, dtype=None: np.full(shape, value, dtype)
+        return lambda shape, value, dtype=None: np.full(shape, value)
+
+    def filled_like(x, value, dtype=None):
+        """Stands for np.full_like."""
+        raise NotImplementedError
+
+    @overload(filled_like)
+    def choose_filled_like(x, value, dtype=None):
+        if isinstance(dtype, types.Omitted | types.NoneType) or dtype is None:
+            if is_active(x.dtype) or x.dtype == types.float64:
+                return lambda x, value, dtype=None: filled(np.shape(x), value, float)
+            return lambda x, value, dtype=None: np.full_like(x, value)
+        return lambda x, value, dtype=None: filled(np.shape(x), value, dtype)
+
+    return {np.full: filled, np.full_like: filled_like}
 
 
-@overload(filled)
-def choose_filled(shape, value, dtype=None):
-    given = not isinstance(dtype, types.Omitted | types.NoneType) and dtype is not None
-    if is_float_dtype(dtype) if given else isinstance(value, types.Float) or is_active(value):
+def lists(number):
+    """What stands for np.array."""
 
-        def full(shape, value, dtype=None):
-            made = np.empty(shape, active)
-            made[...] = value
+    def array_of(object, dtype=None):
+        """Stands for np.array of lists and tuples of numbers, and of lists of those."""
+        raise NotImplementedError
+
+    @overload(array_of)
+    def choose_array_of(object, dtype=None):
+        items = getattr(object, "dtype", None)
+        given = not isinstance(dtype, types.Omitted | types.NoneType) and dtype is not None
+        if given and not is_float_dtype(dtype):
+            return lambda object, dtype=None: np.array(object, dtype)
+        inner = getattr(items, "dtype", items)
+        if not (given or is_active(inner) or inner == types.float64):
+            return lambda object, dtype=None: np.array(object)
+        if isinstance(object, types.Array):
+            return lambda object, dtype=None: object.copy()
+
+        def vector(object, dtype=None):
+            made = np.empty(len(object), number)
+            for k, x in enumerate(object):
+                made[k] = x
             return made
 
-        return full
-    if given:
-        return lambda shape, value, dtype=None: np.full(shape, value, dtype)
-    return lambda shape, value, dtype=None: np.full(shape, value)
+        def matrix(object, dtype=None):
+            made = np.empty((len(object), len(object[0])), number)
+            for i, row in enumerate(object):
+                for j, x in enumerate(row):
+                    made[i, j] = x
+            return made
+
+        return vector if inner is items else matrix
+
+    return {np.array: array_of}
 
 
-def filled_like(x, value, dtype=None):
-    """Stands for np.full_like."""
-    raise NotImplementedError
+def substitutes(number):
+    """By function what code for a type of active numbers calls in its place."""
+    made = {f: constructor(f, number) for f in (np.zeros, np.empty, np.ones)}
+    like = ((np.zeros_like, np.zeros), (np.empty_like, np.empty), (np.ones_like, np.ones))
+    made |= {f: constructor_like(g, number) for f, g in like}
+    return made | fillers(number) | lists(number) | {np.float64: float} | FUNCTIONS
 
 
-@overload(filled_like)
-def choose_filled_like(x, value, dtype=None):
-    if isinstance(dtype, types.Omitted | types.NoneType) or dtype is None:
-        if is_active(x.dtype) or x.dtype == types.float64:
-            return lambda x, value, dtype=None: filled(np.shape(x), value, float)
-        return lambda x, value, dtype=None: np.full_like(x, value)
-    return lambda x, value, dtype=None: filled(np.shape(x), value, dtype)
+SUBSTITUTES = {kind: substitutes(kind) for kind in (active, traced)}
 
 
-def array_of(object, dtype=None):
-    """Stands for np.array of lists and tuples of numbers, and of lists of those."""
-    raise NotImplementedError
-
-
-@overload(array_of)
-def choose_array_of(object, dtype=None):
-    items = getattr(object, "dtype", None)
-    given = not isinstance(dtype, types.Omitted | types.NoneType) and dtype is not None
-    if given and not is_float_dtype(dtype):
-        return lambda object, dtype=None: np.array(object, dtype)
-    inner = getattr(items, "dtype", items)
-    if not (given or is_active(inner) or inner == types.float64):
-        return lambda object, dtype=None: np.array(object)
-    if isinstance(object, types.Array):
-        return lambda object, dtype=None: object.copy()
-
-    def vector(object, dtype=None):
-        made = np.empty(len(object), active)
-        for k, x in enumerate(object):
-            made[k] = x
-        return made
-
-    def matrix(object, dtype=None):
-        made = np.empty((len(object), len(object[0])), active)
-        for i, row in enumerate(object):
-            for j, x in enumerate(row):
-                made[i, j] = x
-        return made
-
-    return vector if inner is items else matrix
-
-
-SUBSTITUTES = {f: constructor(f) for f in (np.zeros, np.empty, np.ones)}
-SUBSTITUTES |= {
-    like: constructor_like(f)
-    for like, f in ((np.zeros_like, np.zeros), (np.empty_like, np.empty), (np.ones_like, np.ones))
-}
-SUBSTITUTES |= {np.array: array_of, np.full: filled, np.full_like: filled_like, np.float64: float} | FUNCTIONS
-
-
-def substitute(value):
+def substitute(value, number):
     """What active code sees in place of a value that the user's code names."""
     if isinstance(value, DUFunc):
-        return vectorized(value)
+        return vectorized(value, number)
     if isinstance(value, Dispatcher):
         kept = value in OWN or value.py_func.__module__.startswith("fasttape.")
-        return value if kept else activate(value)
+        return value if kept else activate(value, number)
     try:
-        return SUBSTITUTES.get(value, value)
+        return SUBSTITUTES[number].get(value, value)
     except TypeError:
         return value
 
@@ -188,7 +199,7 @@ class Retarget(FunctionPass):
                 if found is None:
                     continue
                 named[statement.target.name] = found[0]
-                other = substitute(found[0])
+                other = substitute(found[0], state.pipeline.active)
                 if other is not found[0]:
                     statement.value = numba_ir.Global(statement.target.name, other, statement.value.loc)
                     state.func_ir._definitions[statement.target.name] = [statement.value]
@@ -207,20 +218,32 @@ def named_value(expression, named):
 
 
 class ActiveCompiler(compiler.CompilerBase):
-    """Numba's compiler with the pass that puts in substitutes."""
+    """Numba's compiler with the pass that puts in substitutes, for numbers that record a linear tape."""
+
+    active, lowering = active, NativeLowering
 
     def define_pipelines(self):
         passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
+        passes.passes = [(self.lowering if step is NativeLowering else step, why) for step, why in passes.passes]
         passes.add_pass_after(Retarget, InlineInlinables)
         passes.finalize()
         return [passes]
 
 
+class TracedCompiler(ActiveCompiler):
+    """The same for numbers that record a program, with the lines of the user's code."""
+
+    active, lowering = traced, LoweringWithSites
+
+
+COMPILERS = {active: ActiveCompiler, traced: TracedCompiler}
+
+
 @functools.cache
-def vectorized(ufunc):
+def vectorized(ufunc, number):
     """What active code calls for a function of numba.vectorize: its scalar function, over arrays element by element."""
     python_function = ufunc._dispatcher.py_func
-    scalar, arity = activate(njit(python_function)), python_function.__code__.co_argcount
+    scalar, arity = activate(njit(python_function), number), python_function.__code__.co_argcount
 
     def applied(*args):
         raise NotImplementedError
@@ -241,17 +264,17 @@ def vectorized(ufunc):
         )
     else:
         return ufunc
-    accept_arrays(applied, arity, active)
+    accept_arrays(applied, arity, lambda kind: kind)
     cpu_target.typing_context.refresh()  # this runs while a caller is being compiled
     cpu_target.target_context.refresh()
     return applied
 
 
 @functools.cache
-def activate(dispatcher):
-    """The dispatcher that compiles a user's function for active numbers, for callers that are compiled too."""
+def activate(dispatcher, number):
+    """The dispatcher that compiles a user's function for a type of active numbers, for compiled callers."""
     options = {k: v for k, v in dispatcher.targetoptions.items() if k not in DROPPED}
-    return njit(pipeline_class=ActiveCompiler, **NUMBAS_OWN | options)(renamed(dispatcher.py_func, "active"))
+    return njit(pipeline_class=COMPILERS[number], **NUMBAS_OWN | options)(renamed(dispatcher.py_func, number.name))
 
 
 def renamed(function, mode):

@@ -13,6 +13,7 @@ from fasttape.compiler.jit import kernel, quiet, sweep
 from fasttape.compiler.lanes import clear, pull, push
 from fasttape.execute.blocks import LINE
 from fasttape.execute.coloring import coloring, find_patterns, seed_colors, spread_colors
+from fasttape.execute.entries import table
 from fasttape.execute.interpreter import POOL, Workspace
 from fasttape.execute.linear_products import pull_product, push_product, times
 from fasttape.execute.linearize import linearize
@@ -269,3 +270,22 @@ class LinearTape:
             m, n, k = self.aux[last - 3 : last].tolist()
             largest = max(largest, m * n, m * k, k * n)
         return (cells, *np.empty((2, largest * len(width)), self.dtype)), idle
+
+
+class PlainTape(LinearTape):
+    """The derivative of a function that was recorded as entries from the beginning, without products."""
+
+    def __init__(self, terms, outputs, inputs: int):
+        """`terms` are the entries behind nodes for the inputs, and `outputs` say where the results lead."""
+        self.dtype = terms.dtype["da"]
+        self.idle, self.lanes, self.aux = {}, LINE // self.dtype.itemsize, np.empty(0, np.int64)
+        self.terms, self.outputs = terms.view(term_type(self.dtype)), outputs.view(lead_type(self.dtype))
+        segments, self.used = np.zeros((1, 4), np.int64), np.zeros(5, np.int64)
+        segments[0, [STOP, NODE, PRODUCT]] = terms.size, 1 + inputs, -1
+        self.used[[ENTRIES, NODES, SEGMENTS]] = terms.size, 1 + inputs + terms.size, 1
+        self.tables = segments, np.empty((0, 4), np.int64), np.empty(0, self.outputs.dtype)
+        self.entries, self.values = table(self.dtype), np.empty(0, self.dtype)
+        self.inputs, self.borrowed = inputs, []
+
+    def compact(self):
+        """The entries are as many as there are."""

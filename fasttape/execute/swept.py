@@ -15,6 +15,7 @@ class Swept:
 
     def __init__(self, workspace: Workspace):
         self.workspace, self.program = workspace, workspace.program
+        self.outputs = self.program.outputs
         spans = [np.arange(start, stop) for start, stop in self.program.differentiated]
         self.slots = np.concatenate(spans)  # of the differentiated inputs
         self.lock = threading.Lock()

@@ -106,7 +106,7 @@ class Builder(extend(Memory, MEMORY)):
         self.arrays = {}  # id of an array constant: (the array, its first slot, its place in `kept`)
         self.guards = []  # (instruction, number of its site)
         self.known_sites = ()  # of guards that were there before
-        self.sites = {}  # by identity of some code and a place in it: (number, code, place)
+        self.sites = {}  # of guards, by code and place: (number, code or file and line, place or None)
         self.kept = np.empty(KEPT, self.dtype)  # the constants, in order of appearance
         self.held = 0  # numbers in `kept`
         self.runs = []  # (start, stop, place in `kept`): their slots
@@ -267,11 +267,14 @@ class Builder(extend(Memory, MEMORY)):
         frame = sys._getframe(2)
         while frame.f_back is not None and frame.f_code.co_filename.startswith(INSIDE):
             frame = frame.f_back
-        code, place = frame.f_code, frame.f_lasti
-        following = len(self.known_sites) + len(self.sites)
-        number, _, _ = self.sites.setdefault((id(code), place), (following, code, place))
-        self.guards.append((self.n, number))
+        self.guards.append((self.n, self.site(frame.f_code, frame.f_lasti)))
         self.emit(GUARD, slot, int(outcome), size=0)
+
+    def site(self, where, place=None) -> int:
+        """The number of a place in some code, or of a file and a line."""
+        key = where if place is None else (id(where), place)
+        number, _, _ = self.sites.setdefault(key, (len(self.known_sites) + len(self.sites), where, place))
+        return number
 
     # ---- the end of a recording
 

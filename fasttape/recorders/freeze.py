@@ -29,6 +29,8 @@ def freeze(builder, outputs: np.ndarray, differentiated) -> Program:
 
 
 def site(code, place) -> Site:
-    """The file and the line of an instruction of Python's bytecode."""
+    """The file and the line of an instruction of Python's bytecode, or of code that has no place but these."""
+    if place is None:
+        return code
     line = next((line for start, stop, line in code.co_lines() if start <= place < stop), None)
     return Site(code.co_filename, line or code.co_firstlineno)

@@ -11,11 +11,12 @@ import sys
 import types
 
 from fasttape.errors import ArgumentError
+from fasttape.recorders.compiled import Either
 from fasttape.recorders.dependencies import current
 from fasttape.recorders.liftable import contents, foreign, inner_function, is_method, liftable
 from fasttape.recorders.reads import is_read, names_read
 from fasttape.recorders.scalar import Recording
-from fasttape.recorders.stand_ins import either, stand_ins
+from fasttape.recorders.stand_ins import stand_ins
 from fasttape.recorders.views import RECORDED, Globals, LiftedClass, Member, Module, Parent, Property, original
 
 
@@ -63,7 +64,7 @@ class Lifting:
         if kind in (list, tuple):
             return tuple(map(self.lift, x))
         if foreign(kind.__module__) and kind is not type:
-            return self.keep(x, either(x, self.lift(inner_function(x))))
+            return self.keep(x, Either(x, self.lift(inner_function(x))))
         return self.keep(x, self.copy_of_class(x) if isinstance(x, type) else self.shadow(x))
 
     def unlift(self, x):

@@ -68,16 +68,6 @@ def power(x, y):
     return x**y if any_traced((x, y)) else math.pow(x, y)
 
 
-def either(function, inner):
-    """`function` for plain arguments, `inner`, the lifted Python code under it, for traced ones."""
-
-    @functools.wraps(inner)
-    def chosen(*args, **kwargs):
-        return (inner if any_traced((args, tuple(kwargs.values()))) else function)(*args, **kwargs)
-
-    return chosen
-
-
 def clock(name, function):
     """A function that tells the time."""
 
