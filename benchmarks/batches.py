@@ -8,10 +8,11 @@ import numba
 import numpy as np
 
 import fasttape as ft
-from benchmarks.harness import Figure, Problem, speedup
+from benchmarks.harness import Figure, Problem, relative, speedup
 from benchmarks.processes import python
 from fasttape.execute import batch
 from fasttape.execute.lanes import Lanes
+from fasttape.execute.native import Native
 from fasttape.execute.points import Points
 
 ROOT_HALF = math.sqrt(0.5)
@@ -170,12 +171,19 @@ CONTENDERS = {
     "lanes, columns": replayed(Lanes),
     "lanes, rows": replayed(Lanes, rows=True),
     "lanes, two threads": replayed(Lanes, threads=2),
+    "native, columns": replayed(Native),
+    "native, rows": replayed(Native, rows=True),
+    "native, two threads": replayed(Native, threads=2),
 }
 FIGURES = (
     Figure("lanes, columns: ns per operation", lambda t: 1e9 * t["lanes, columns"], 0.75),
     Figure("lanes, rows: ns per operation", lambda t: 1e9 * t["lanes, rows"], 0.75),
     Figure("lanes, columns: time relative to numba, by hand", lambda t: t["lanes, columns"] / t["numba, by hand"]),
     speedup("lanes, two threads", "lanes, columns", 1.85),
+    Figure("native, columns: ns per operation", lambda t: 1e9 * t["native, columns"], 0.3),
+    Figure("native, rows: ns per operation", lambda t: 1e9 * t["native, rows"], 0.3),
+    relative("native, columns", "numba, by hand", 0.35),
+    speedup("native, two threads", "native, columns", 1.85),
 )
 
 

@@ -159,11 +159,8 @@ def fill(signature, values, out, placed=()):
             out[start - 1 : stop - 1].reshape(shape)[...] = values[k]
 
 
-def match(signature, args, *, exact=False):
-    """The leaves of new arguments for a replay; raises where the recording does not hold for them.
-
-    With `exact` it holds for the classes of numbers and the dtypes that were recorded only.
-    """
+def flatten(signature, args):
+    """The leaves of new arguments, of whatever kind; raises where they have another structure."""
     if len(args) != len(signature.structures):
         message = f"this tape takes {len(signature.structures)} arguments, not {len(args)}"
         raise ReplayError(message, "another number of arguments")
@@ -177,6 +174,15 @@ def match(signature, args, *, exact=False):
             message = f"argument {position} has the keys of a dict in another order than the one that was recorded"
             raise ReplayError(message, f"argument {position} has keys in another order")
         values += flat
+    return values
+
+
+def match(signature, args, *, exact=False):
+    """The leaves of new arguments for a replay; raises where the recording does not hold for them.
+
+    With `exact` it holds for the classes of numbers and the dtypes that were recorded only.
+    """
+    values = flatten(signature, args)
     if not (signature.plain and PLAIN[exact].issuperset(map(type, values))):
         for leaf, x in zip(signature.leaves, values, strict=True):
             if leaf.kind != ARRAY or x.__class__ is not np.ndarray or x.dtype != leaf.dtype or x.shape != leaf.shape:

@@ -61,14 +61,19 @@ def instructions(program: Program) -> Iterator[Instruction]:
 
 
 def scalar(program, i, opcode, a, b, slot) -> Instruction:
-    op = OPS[opcode]
-    slots, parameter = [a, b][: op.arity], None
-    if op.arity == 3:
-        slots = [a, *program.aux[b : b + 2].tolist()]
-    elif INTEGER in op.traits:
-        slots, parameter = [a], int(np.uint32(b).astype(np.int32))
+    slots, parameter = scalar_operands(program.aux, opcode, a, b)
     operands = tuple(np.array([s]) for s in slots)
-    return Instruction(i, opcode, opcode, op.name, slot, 1, operands, parameter, -1)
+    return Instruction(i, opcode, opcode, OPS[opcode].name, slot, 1, operands, parameter[0] if parameter else None, -1)
+
+
+def scalar_operands(aux, opcode, a, b):
+    """The slots of a scalar instruction's operands, and its integer as a tuple of zero or one items."""
+    op = OPS[opcode]
+    if op.arity == 3:
+        return (a, *aux[b : b + 2].tolist()), ()
+    if INTEGER in op.traits:
+        return (a,), (int(np.uint32(b).astype(np.int32)),)
+    return (a, b)[: op.arity], ()
 
 
 def array(program, i, opcode, p, slot) -> Instruction:

@@ -102,14 +102,14 @@ def forward_only(evaluator: Evaluator) -> Evaluator:
     return evaluator if program is evaluator.program else Evaluator(evaluator.recording._replace(program=program))
 
 
-def guard_error(program, stopped) -> ReplayError:
+def guard_error(program, stopped, where="this point") -> ReplayError:
     """The error for a guard that does not hold."""
     outcome = bool(program.b[stopped])
     site = program.site(stopped)
     line = linecache.getline(site.file, site.line).strip()
     return ReplayError(
         f"this tape was recorded with a condition {str(outcome).lower()} at {site.file}:{site.line}"
-        f"{f' ({line})' if line else ''}; at this point it is {str(not outcome).lower()}, so the tape does not "
+        f"{f' ({line})' if line else ''}; at {where} it is {str(not outcome).lower()}, so the tape does not "
         "hold. Record again there, or choose with np.where(condition, x, y) instead of if",
         cause=f"a condition is {str(not outcome).lower()} at {site.file}:{site.line}",
     )

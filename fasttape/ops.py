@@ -6,9 +6,11 @@ expression over operations of this table, so it compiles and records; `value` ma
 strings: importing the table imports only NumPy.
 """
 
+import builtins
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from types import FunctionType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -66,7 +68,7 @@ def select(c, x, y):
 
 def times(x, y):
     """The product of an adjoint and a partial: exactly 0 if either factor is 0, even if the other is inf or nan."""
-    return 0.0 if (x == 0.0) | (y == 0.0) else x * y
+    return x * y if (x != 0.0) & (y != 0.0) else 0.0
 
 
 def maximum(x, y):
@@ -75,6 +77,10 @@ def maximum(x, y):
 
 def minimum(x, y):
     return x if (x < y) | (x != x) else y
+
+
+def sign(x):
+    return x if x != x else 1.0 * (x > 0.0) - 1.0 * (x < 0.0)
 
 
 def chosen_partials(x, y, r):
@@ -231,7 +237,7 @@ OPS: tuple[Op, ...] = (
        (POSITIVE, Interval(0, 9)), traits=_N),
 
     # Piecewise functions
-    Op("sign",     lambda x: np.sign(x) + 0.0, lambda x, r: (0.0,),         ("numpy.sign",), "sign of x", _R, (((0.0,), (0.0,)),), _Z),
+    Op("sign",     lambda x: sign(x),     lambda x, r: (0.0,),              ("numpy.sign",), "sign of x", _R, (((0.0,), (0.0,)),), _Z),
     Op("floor",    lambda x: np.floor(x), lambda x, r: (0.0,),              ("numpy.floor",), "⌊x⌋", _R, traits=_Z),
     Op("ceil",     lambda x: np.ceil(x),  lambda x, r: (0.0,),              ("numpy.ceil",), "⌈x⌉", _R, traits=_Z),
     Op("trunc",    lambda x: np.trunc(x), lambda x, r: (0.0,),              ("numpy.trunc",), "x rounded towards 0", _R, traits=_Z),
@@ -257,13 +263,29 @@ OPS: tuple[Op, ...] = (
     Op("greater_equal", lambda x, y: 1.0 * (x >= y), lambda x, y, r: (0.0, 0.0), ("numpy.greater_equal", "operator.ge"), "x ≥ y", _RR, traits=_T | _I),
     Op("equal",         lambda x, y: 1.0 * (x == y), lambda x, y, r: (0.0, 0.0), ("numpy.equal", "operator.eq"),         "x = y", _RR, traits=_CT | _I),
     Op("not_equal",     lambda x, y: 1.0 * (x != y), lambda x, y, r: (0.0, 0.0), ("numpy.not_equal", "operator.ne"),     "x ≠ y", _RR, traits=_CT | _I),
-    Op("logical_and",   lambda x, y: 1.0 * np.logical_and(x, y), lambda x, y, r: (0.0, 0.0), ("numpy.logical_and", "numpy.bitwise_and", "operator.and_"),     "x and y", _TT, traits=_CT),
-    Op("logical_or",    lambda x, y: 1.0 * np.logical_or(x, y), lambda x, y, r: (0.0, 0.0), ("numpy.logical_or", "numpy.bitwise_or", "operator.or_"),       "x or y", _TT, traits=_CT),
-    Op("logical_not",   lambda x: 1.0 * np.logical_not(x), lambda x, r: (0.0,),  ("numpy.logical_not", "numpy.invert", "operator.invert"), "not x", (TRUTH,), traits=_T),
-    Op("isnan",         lambda x: 1.0 * np.isnan(x), lambda x, r: (0.0,),        ("numpy.isnan", "math.isnan"), "x is nan", _R, traits=_T),
-    Op("isinf",         lambda x: 1.0 * np.isinf(x), lambda x, r: (0.0,),        ("numpy.isinf", "math.isinf"), "x is infinite", _R, traits=_T),
-    Op("isfinite",      lambda x: 1.0 * np.isfinite(x), lambda x, r: (0.0,),     ("numpy.isfinite", "math.isfinite"), "x is finite", _R, traits=_T),
+    Op("logical_and",   lambda x, y: 1.0 * ((x != 0.0) & (y != 0.0)), lambda x, y, r: (0.0, 0.0), ("numpy.logical_and", "numpy.bitwise_and", "operator.and_"),     "x and y", _TT, traits=_CT),
+    Op("logical_or",    lambda x, y: 1.0 * ((x != 0.0) | (y != 0.0)), lambda x, y, r: (0.0, 0.0), ("numpy.logical_or", "numpy.bitwise_or", "operator.or_"),       "x or y", _TT, traits=_CT),
+    Op("logical_not",   lambda x: 1.0 * (x == 0.0), lambda x, r: (0.0,),  ("numpy.logical_not", "numpy.invert", "operator.invert"), "not x", (TRUTH,), traits=_T),
+    Op("isnan",         lambda x: 1.0 * (x != x), lambda x, r: (0.0,),        ("numpy.isnan", "math.isnan"), "x is nan", _R, traits=_T),
+    Op("isinf",         lambda x: 1.0 * (np.abs(x) == INF), lambda x, r: (0.0,),        ("numpy.isinf", "math.isinf"), "x is infinite", _R, traits=_T),
+    Op("isfinite",      lambda x: 1.0 * (np.abs(x) < INF), lambda x, r: (0.0,),     ("numpy.isfinite", "math.isfinite"), "x is finite", _R, traits=_T),
 )
 # fmt: on
 
 CODE = {op.name: code for code, op in enumerate(OPS)}
+
+
+def rebound(rule: FunctionType, replaced: Callable[[str, Any], Any]) -> FunctionType:
+    """A copy of a rule, and of the functions that it names, with what `replaced(name, value)` gives for a global.
+
+    None leaves the global as it is.
+    """
+    names: dict[str, Any] = {"__builtins__": builtins}
+    for name in rule.__code__.co_names:
+        if name in rule.__globals__:
+            value = rule.__globals__[name]
+            other = replaced(name, value)
+            if other is None:
+                other = rebound(value, replaced) if isinstance(value, FunctionType) else value
+            names[name] = other
+    return FunctionType(rule.__code__, names, rule.__name__, rule.__defaults__, rule.__closure__)

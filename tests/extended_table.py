@@ -73,4 +73,6 @@ sources, targets = (np.uint64([x.__array_interface__["data"][0]]) for x in (at, 
 points = Points(4, sources, np.array([8]), targets, np.array([8]), np.empty(4, np.int64))
 Lanes(tape.program).run(points, 0, 4)
 np.testing.assert_allclose(out, 3.0 * softsign(at), rtol=1e-15)
+np.testing.assert_allclose(tape.native()(at), 3.0 * softsign(at), rtol=1e-15)
+assert np.array_equal(tape.native(strict=True)(at), out)
 sys.stdout.write("the row works")

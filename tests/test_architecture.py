@@ -23,6 +23,7 @@ LAYERS += (
     "direct",
     "derivatives",
     "show",
+    "native",
     "tape",
     "api",
     "forms",

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from numba import config
 
 import fasttape as ft
 from fasttape.execute import batch
@@ -119,6 +120,9 @@ def test_the_choice_says_why():
     assert "functions with a rule" in reason(own, 1.0)
     assert "of 3,000 operations on average" in reason(np.exp, np.ones(3_000))
     assert reason(np.exp, np.ones(200)).startswith("lanes")
+    many = batch.choose(ft.record(lambda x: x * x, 1.0).program, batch.MANY)
+    assert isinstance(many.executor, batch.Lanes if config.DISABLE_JIT else batch.Native)
+    assert batch.choose(ft.record(own, 1.0).program, batch.MANY).executor.lanes == 1
 
 
 def test_calls_and_wide_instructions_run_point_by_point():

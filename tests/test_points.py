@@ -7,9 +7,10 @@ import pytest
 
 import fasttape as ft
 from fasttape.execute.lanes import Lanes
+from fasttape.execute.native import Native
 from fasttape.execute.points import HELD, PointByPoint, Points
 
-EXECUTORS = [PointByPoint, Lanes]
+EXECUTORS = [PointByPoint, Lanes, Native]
 
 
 def at(array, axis_of_points):
@@ -23,7 +24,8 @@ def at(array, axis_of_points):
 def evaluate(executor, program, x, axis=0):
     """(outputs, failed) at the rows or columns of x."""
     size = x.shape[axis]
-    out, failed = np.full((size, program.outputs.size), np.nan), np.full(size, 7, np.int64)
+    out = np.full((size, program.outputs.size), np.nan, x.dtype)
+    failed = np.full(size, 7, np.int64)
     executor(program).run(Points(size, *at(x, axis), *at(out, 0), failed), 0, size)
     return out, failed
 

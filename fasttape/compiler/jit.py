@@ -19,7 +19,7 @@ from fasttape import ops
 from fasttape.compiler import vector
 
 PACKAGE = pathlib.Path(__file__).parents[1]
-SOURCES = ("ops.py", "special.py", "layout.py", "compiler/*.py", "execute/*.py")
+SOURCES = ("ops.py", "special.py", "layout.py", "decode.py", "compiler/*.py", "execute/*.py")
 PATIENCE = 2.0  # seconds of compilation before the user is told what the process is doing
 
 OPTIONS = {"error_model": "numpy", "nogil": True}

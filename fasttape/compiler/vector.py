@@ -6,6 +6,7 @@ floats with AVX-512. Where a function is missing the caller uses the row's scala
 
 import ctypes
 import functools
+from typing import NamedTuple
 
 from llvmlite import binding, ir
 from numba.core import cgutils
@@ -26,18 +27,32 @@ def library():
     return found
 
 
+class Form(NamedTuple):
+    """A function of several numbers at once."""
+
+    name: str
+    lanes: int
+
+
 @functools.cache
-def symbol(function: str, arity: int, dtype: str):
-    """(name, lanes) of the widest form of a function, or None."""
-    if not function or library() is None:
+def form(function: str, arity: int, dtype: str, letter: str) -> Form | None:
+    """The form of a function for the registers of one kind, if libmvec has it."""
+    bits = {letter: bits for _, letter, bits in REGISTERS}.get(letter, 0)
+    if not bits or library() is None:
+        return None
+    lanes = bits // BITS[dtype]
+    name = f"_ZGV{letter}N{lanes}{'v' * arity}_{function}{'f' if dtype == 'float32' else ''}"
+    return Form(name, lanes) if hasattr(library(), name) else None
+
+
+@functools.cache
+def symbol(function: str, arity: int, dtype: str) -> Form | None:
+    """The widest form of a function that this CPU can run."""
+    if not function:
         return None
     features = binding.get_host_cpu_features()
-    for feature, letter, bits in REGISTERS:
-        lanes = bits // BITS[dtype]
-        name = f"_ZGV{letter}N{lanes}{'v' * arity}_{function}{'f' if dtype == 'float32' else ''}"
-        if features.get(feature) and hasattr(library(), name):
-            return name, lanes
-    return None
+    forms = (form(function, arity, dtype, letter) for feature, letter, _ in REGISTERS if features.get(feature))
+    return next((found for found in forms if found is not None), None)
 
 
 def available() -> str:

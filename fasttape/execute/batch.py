@@ -15,11 +15,13 @@ from numba import config
 
 from fasttape.decode import count_operations
 from fasttape.execute.lanes import Lanes
+from fasttape.execute.native import Native, refusal
 from fasttape.execute.points import PointByPoint, Points
 from fasttape.program import Program
 
 WIDE = 2_000  # operations in an instruction: then BLAS and contiguous arrays at one point are faster than lanes
 MOST = 1 << 22  # operations, of which lanes need about 100 bytes each
+MANY = 1 << 18  # points at which machine code that is on disk gains more than it takes to load, and a new one soon
 WORK = 1 << 22  # operations in a chunk: far more than a thread takes to begin, far less than a user waits for Ctrl-C
 BLOCKS = 256  # of lanes in a chunk, at most
 
@@ -31,8 +33,11 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose(program: Program) -> Choice:
-    """The executor for a program at many points; it can be kept, and run at other points."""
+def choose(program: Program, size: int = 0) -> Choice:
+    """The executor for a program at `size` points at once; it can be kept, and run at other points."""
+    if size >= MANY and not (refusal(program) or config.DISABLE_JIT):
+        native = Native(program)
+        return Choice(native, f"native: {native.lanes} points at a time in registers, by machine code of the tape")
     reason = against_lanes(program)
     if reason:
         return Choice(PointByPoint(program), f"point by point: {reason}")
@@ -55,7 +60,7 @@ def against_lanes(program: Program) -> str:
 
 def evaluate(program: Program, points: Points, threads: int | None = None) -> None:
     """Run a program at all points, by at most `threads` threads; None: as many as Numba uses."""
-    run(choose(program).executor, points, threads)
+    run(choose(program, points.size).executor, points, threads)
 
 
 def run(executor, points: Points, threads: int | None = None) -> None:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fasttape.compiler.jit import kernel, sweep
+from fasttape.compiler.jit import kernel, quiet, sweep
 from fasttape.execute.analysis import span
 from fasttape.execute.blocks import operand, run
 from fasttape.layout import (
@@ -270,6 +270,7 @@ def numbering(digest):
     return numbering
 
 
+@quiet  # hashing overflows, as it should
 def number(columns, same, constants, front, rules: Rules, commutes):
     """Rewrite columns in place; `same` gets the slot that holds each slot's number.
 

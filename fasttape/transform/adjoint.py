@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fasttape import ops
+from fasttape.decode import scalar_operands
 from fasttape.layout import CALL, CONST, ELEMENTWISE, FIRST_STRUCTURAL, GEMM, GUARD, REDUCE, SIZE
 from fasttape.recorders.array import TracedArray, as_traced
 from fasttape.recorders.builder import Builder
@@ -23,7 +24,6 @@ from fasttape.transform.operands import (
     call_operands,
     gathered,
     negated,
-    scalar_operands,
     slots_of,
     spread_over,
 )

@@ -26,16 +26,6 @@ NEG = ops.CODE["neg"]
 ITEM = np.dtype(np.uint32).itemsize
 
 
-def scalar_operands(aux, opcode, a, b):
-    """The slots of a scalar instruction's operands, and its integer as a tuple of zero or one items."""
-    op = ops.OPS[opcode]
-    if op.arity == 3:
-        return (a, *aux[b : b + 2].tolist()), ()
-    if ops.INTEGER in op.traits:
-        return (a,), (int(np.uint32(b).astype(np.int32)),)
-    return (a, b)[: op.arity], ()
-
-
 class Record:
     """The side record of an array instruction, read."""
 

@@ -4,7 +4,6 @@ A rule is a branch-free expression over operations of the table. Operators and N
 helper of the same name as a row, such as `select` or `digamma`, is replaced by a function that records that row.
 """
 
-import builtins
 import functools
 import math
 from types import FunctionType
@@ -18,19 +17,14 @@ from fasttape.transform.operands import number
 @functools.cache
 def partials_of(opcode: int):
     """The partials rule of a row as a function of traced values."""
-    return recording(ops.OPS[opcode].partials)
+    return ops.rebound(ops.OPS[opcode].partials, recording)
 
 
-def recording(rule):
-    """A copy of a rule whose helpers record the rows that they are named for."""
-    names = {name: rule.__globals__[name] for name in rule.__code__.co_names if name in rule.__globals__}
-    for name, value in names.items():
-        if name == "times":
-            names[name] = product
-        elif isinstance(value, FunctionType):
-            names[name] = helper(name, value) if name in ops.CODE else recording(value)
-    names["__builtins__"] = builtins
-    return FunctionType(rule.__code__, names, rule.__name__, rule.__defaults__, rule.__closure__)
+def recording(name, value):
+    """What records in the place of a helper that a rule names."""
+    if name == "times":
+        return product
+    return helper(name, value) if isinstance(value, FunctionType) and name in ops.CODE else None
 
 
 def helper(name, function):

@@ -6,12 +6,13 @@
 import numpy as np
 
 from fasttape import ops
+from fasttape.decode import scalar_operands
 from fasttape.layout import CALL, CONST, ELEMENTWISE, FIRST_STRUCTURAL, GEMM, GUARD, REDUCE
 from fasttape.recorders.array import TracedArray, as_traced
 from fasttape.recorders.calls import call
 from fasttape.recorders.scalar import slot_of, traced
 from fasttape.transform.adjoint import ADD, Stretch, weights
-from fasttape.transform.operands import Record, call_operands, gathered, scalar_operands, slots_of, spread_over
+from fasttape.transform.operands import Record, call_operands, gathered, slots_of, spread_over
 from fasttape.transform.rules import partials_of, times
 
 

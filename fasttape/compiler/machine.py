@@ -1,0 +1,276 @@
+"""Straight lines of operations as LLVM IR: chunks of code on W points at a time, and what they need of memory.
+
+`module` writes two functions. `prologue` computes what depends only on inputs that all points share, `kernel` the rest
+for `blocks` times W points; `ins` and `outs` are tables of addresses, where the numbers of each input and output stand
+side by side. A long program is cut into chunks, functions that the kernel calls one after another; what they hand on
+lives in cells of the workspace that are used again.
+"""
+
+import ctypes
+import functools
+import hashlib
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import llvmlite
+from llvmlite import binding
+
+from fasttape.compiler import object_cache, vector
+from fasttape.compiler.block import SCRATCH, Block, Needs, Value
+from fasttape.compiler.emitter import Style
+from fasttape.compiler.jit import digest
+from fasttape.layout import GUARD
+
+CHUNK = 500  # operations of one function
+LEVELS = ((300, 2), (1 << 62, 0))  # up to so many operations LLVM works that hard
+
+
+class Operation(NamedTuple):
+    """One scalar operation, or a guard: then `code` is GUARD, `parameter` the outcome and `slot` the instruction."""
+
+    slot: int
+    code: int
+    operands: tuple[int, ...]
+    parameter: tuple[int, ...] = ()
+    elementwise: bool = False  # the interpreter may compute it by libmvec
+
+
+class Line(NamedTuple):
+    """A program as a straight line."""
+
+    operations: Sequence[Operation]
+    inputs: int
+    constants: Sequence[float]  # behind the inputs; the results follow
+    outputs: Sequence[int]
+    shared: frozenset[int]  # slots of the inputs that are the same at all points
+
+
+class Target(NamedTuple):
+    """What code is generated for: a processor and its vector registers."""
+
+    cpu: str
+    features: str
+    registers: str  # their letter in the vector ABI; nothing where numbers are computed one by one
+
+    def lanes(self, dtype: str) -> int:
+        bits = {letter: bits for _, letter, bits in vector.REGISTERS}.get(self.registers, 0)
+        return max(bits // vector.BITS[dtype], 1)
+
+    def machine(self, level: int) -> Any:
+        """LLVM's code generator."""
+        binding.initialize_native_target()
+        binding.initialize_native_asmprinter()
+        target = binding.Target.from_default_triple()
+        return target.create_target_machine(
+            cpu=self.cpu, features=self.features, opt=level, jit=True, reloc="default", codemodel="jitdefault"
+        )
+
+
+@functools.cache
+def host() -> Target:
+    """The processor that this process runs on."""
+    features = binding.get_host_cpu_features()
+    letters = [letter for feature, letter, _ in vector.REGISTERS if features.get(feature)]
+    return Target(binding.get_host_cpu_name(), features.flatten(), (letters or [""])[0])
+
+
+class Layout(NamedTuple):
+    """Which cell of the workspace holds a slot between chunks, and how many cells there are."""
+
+    chunks: list[list[Operation]]  # the first is the prologue
+    homes: dict[int, int]
+    cells: int
+
+
+def layout(line: Line) -> Layout:
+    """Cut a line into chunks and give cells to what crosses from one to another."""
+    chunks = cut(line)
+    defined = {x.slot: k for k, chunk in enumerate(chunks) for x in chunk if x.code != GUARD}
+    last: dict[int, int] = {}
+    for k, chunk in enumerate(chunks):
+        for x in chunk:
+            for slot in x.operands:
+                if defined.get(slot, k) != k:
+                    last[slot] = k
+    last |= {slot: len(chunks) - 1 for slot in line.outputs if defined.get(slot) == 0}
+    homes: dict[int, int] = {}
+    free: list[int] = []
+    cells = SCRATCH
+    ends: list[list[int]] = [[] for _ in chunks]
+    for k, chunk in enumerate(chunks):
+        for x in chunk:
+            if x.code != GUARD and x.slot in last:
+                if not free:
+                    free.append(cells)
+                    cells += 1
+                homes[x.slot] = free.pop()
+                if k:  # what the prologue computed stays
+                    ends[last[x.slot]].append(homes[x.slot])
+        free += ends[k]
+    return Layout(chunks, homes, cells)
+
+
+def cut(line: Line) -> list[list[Operation]]:
+    """The prologue, and the rest in chunks of equal lengths."""
+    first = 1 + line.inputs + len(line.constants)
+    same = set(range(first)) - set(range(1, 1 + line.inputs)) | line.shared
+    prologue, rest = [], []
+    for x in line.operations:
+        if x.code != GUARD and same.issuperset(x.operands):
+            same.add(x.slot)
+            prologue.append(x)
+        else:
+            rest.append(x)
+    count = max(1, -(-len(rest) // CHUNK))
+    borders = [k * len(rest) // count for k in range(count + 1)]
+    return [prologue, *(rest[start:stop] for start, stop in itertools.pairwise(borders))]
+
+
+class Chunk:
+    """Writes one chunk."""
+
+    def __init__(self, line: Line, plan: Layout, style: Style, needs: Needs):
+        self.line, self.plan = line, plan
+        self.block = Block(style, needs)
+        self.first_constant = 1 + line.inputs
+        self.first_result = self.first_constant + len(line.constants)
+        self.targets: dict[int, list[int]] = {}
+        for k, slot in enumerate(line.outputs):
+            self.targets.setdefault(slot, []).append(k)
+        self.values: dict[int, Value] = {}
+        self.failed = ""
+
+    def write(self, number: int) -> list[str]:
+        """The instructions of chunk `number`."""
+        block = self.block
+        for x in self.plan.chunks[number]:
+            operands = [self.value(slot) for slot in x.operands]
+            if x.code == GUARD:
+                self.guard(operands[0], bool(x.parameter[0]), x.slot)
+                continue
+            result = block.row(x.code, operands, x.parameter, elementwise=x.elementwise)
+            self.values[x.slot] = result
+            if x.slot in self.plan.homes:
+                block.store(result, "%ws", self.plan.homes[x.slot] * block.style.size)
+            if number:
+                self.output(x.slot)
+        if number == len(self.plan.chunks) - 1:
+            prologue = {x.slot for x in self.plan.chunks[0]}
+            for slot in self.targets:
+                if slot < self.first_result or slot in prologue:
+                    self.output(slot)
+        if self.failed:
+            lanes = block.style.lanes
+            block.lines.append(f"store <{lanes} x i32> {self.failed}, ptr %failed, align {4 * lanes}")
+        return block.lines
+
+    def value(self, slot):
+        """The number in a slot, in a register."""
+        if slot not in self.values:
+            if slot == 0:
+                found = self.block.constant(0.0)
+            elif slot < self.first_constant:
+                found = self.block.load(self.side("%ins", slot - 1), 0, aligned=False)
+            elif slot < self.first_result:
+                found = self.block.constant(self.line.constants[slot - self.first_constant])
+            else:
+                found = self.block.load("%ws", self.plan.homes[slot] * self.block.style.size)
+            self.values[slot] = found
+        return self.values[slot]
+
+    def side(self, table, k) -> str:
+        """The address of the numbers of this block of an input or output."""
+        base = self.block.fresh(f"load ptr, ptr {self.block.address(table, 8 * k)}")
+        return self.block.address(base, "%offset")
+
+    def output(self, slot):
+        for k in self.targets.get(slot, ()):
+            self.block.store(self.value(slot), self.side("%outs", k), 0, aligned=False)
+
+    def guard(self, value, outcome, instruction):
+        """Note the instruction at the points where no guard has failed before and this one does."""
+        lanes = self.block.style.lanes
+        if not self.failed:
+            self.failed = self.block.fresh(f"load <{lanes} x i32>, ptr %failed, align {4 * lanes}")
+        self.failed = self.block.fails(value, outcome, instruction, self.failed)
+
+
+PARAMETERS = "ptr noalias %ins, ptr noalias %outs, ptr noalias %ws, ptr noalias %failed, i64 %offset, ptr %entries"
+LOOP = """
+define void @kernel({parameters}, i64 %to) #1 {{
+start:
+br label %loop
+loop:
+%block = phi i64 [%from, %start], [%next, %loop]
+%offset = mul i64 %block, {bytes}
+%skipped = mul i64 %block, {skipped}
+%failed = getelementptr i8, ptr %fails, i64 %skipped
+{body}
+%next = add i64 %block, 1
+%more = icmp ult i64 %next, %to
+br i1 %more, label %loop, label %done
+done:
+ret void
+}}
+"""
+
+
+def module(line: Line, style: Style) -> str:
+    """The IR of a line."""
+    plan, needs = layout(line), Needs()
+    written = [Chunk(line, plan, style, needs).write(k) for k in range(len(plan.chunks))]
+    functions = [f"define void @prologue({PARAMETERS}) #1 {{", *written[0], "ret void", "}"]
+    body = written[1]
+    if len(written) > 2:
+        for k, lines in enumerate(written[1:]):
+            functions += [f"define internal void @chunk{k}({PARAMETERS}) #1 noinline {{", *lines, "ret void", "}"]
+        arguments = PARAMETERS.replace("noalias ", "")
+        body = [f"call void @chunk{k}({arguments})" for k in range(len(written) - 1)]
+    size = style.size
+    parameters = PARAMETERS.replace("%failed", "%fails").replace("%offset", "%from")
+    text = "\n".join(body)
+    functions.append(LOOP.format(parameters=parameters, bytes=size, skipped=4 * style.lanes, body=text))
+    numbers = [f"i64 {n}" for n in (plan.cells * size, len(needs.called), *sorted(needs.called))]
+    bits = f'"min-legal-vector-width"="{8 * size}" "prefer-vector-width"="{8 * size}"'
+    return "\n".join(
+        [
+            f'target triple = "{binding.get_process_triple()}"',
+            f"@needs = constant [{len(numbers)} x i64] [{', '.join(numbers)}]",
+            *needs.declared,
+            *functions,
+            "attributes #0 = { nounwind willreturn memory(none) }",
+            f"attributes #1 = {{ nounwind {bits} }}",
+        ]
+    )
+
+
+def level_of(count: int) -> int:
+    """How hard LLVM works on so many operations."""
+    return next(level for most, level in LEVELS if count <= most)
+
+
+class Code:
+    """Object code that is loaded into this process, as long as this lives."""
+
+    def __init__(self, data: bytes, target: Target, *names: str):
+        vector.library()
+        self.engine = binding.create_mcjit_compiler(binding.parse_assembly(""), target.machine(0))
+        self.engine.add_object_file(binding.ObjectFileRef.from_data(data))
+        self.engine.finalize_object()
+        self.functions = tuple(self.engine.get_function_address(name) for name in names)
+
+    def words(self, name: str, count: int) -> list[int]:
+        """The first words of a constant."""
+        return list((ctypes.c_int64 * count).from_address(self.engine.get_global_value_address(name)))
+
+
+def object_code(key: Sequence[Any], write: Callable[[], str], target: Target, level: int) -> bytes:
+    """The object code for some IR, which is written if that is not on disk under its key."""
+    versions = digest(), llvmlite.__version__, binding.llvm_version_info, binding.get_process_triple()
+    name = hashlib.sha256(repr((versions, target, level, *key)).encode()).hexdigest()
+    data = object_cache.load(name)
+    if data is None:
+        data = target.machine(level).emit_object(binding.parse_assembly(write()))
+        object_cache.keep(name, data)
+    return data

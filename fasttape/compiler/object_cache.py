@@ -1,0 +1,115 @@
+"""Object code on disk: files that will be executed, so nobody else can have written what is loaded from here.
+
+The folder belongs to this user and is closed to all others. Each file begins with a checksum of its key and contents;
+what does not match, or names a function outside of the mathematical libraries, is not loaded. Files appear whole, under
+their final name, so any number of processes may read and write at once. Whatever goes wrong, code is compiled in
+memory instead.
+"""
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import stat
+import tempfile
+
+import numpy as np
+from llvmlite import binding
+
+LIMIT = 64 << 20  # bytes of all files
+CHECKSUM = 32
+ROUNDING = ("floor", "ceil", "trunc", "rint")
+SYMBOLS = frozenset(name + suffix for name in ROUNDING for suffix in ("", "f"))  # of libm, where a CPU lacks these
+VECTOR_FUNCTION = "_ZGV"
+ELF_SYMBOL = np.dtype([("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8", 2)])
+
+
+def default_folder() -> pathlib.Path:
+    """FASTTAPE_CACHE_DIR, or where the user's caches are."""
+    own = os.environ.get("FASTTAPE_CACHE_DIR")
+    if own:
+        return pathlib.Path(own)
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "fasttape"
+
+
+def opened(folder: pathlib.Path) -> bool:
+    """Whether a folder is there, or can be made, that only this user can read and write."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+
+
+def load(key: str, folder: pathlib.Path | None = None) -> bytes | None:
+    """The object code that was kept under a key, if it is what was written."""
+    folder = default_folder() if folder is None else folder
+    path = folder / f"{key}.o"
+    try:
+        if not opened(folder):
+            return None
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+            if os.fstat(file.fileno()).st_uid != os.getuid():
+                return None
+            content = file.read()
+        data = content[CHECKSUM:]
+        if content[:CHECKSUM] != checksum(key, data) or not mathematical(data):
+            path.unlink()
+            return None
+        os.utime(path)  # it was of use: others go first
+    except (OSError, AttributeError):  # no such file, no such rights; or a system without users
+        return None
+    return data
+
+
+def keep(key: str, data: bytes, folder: pathlib.Path | None = None) -> None:
+    """Keep object code under a key, if that is possible."""
+    folder = default_folder() if folder is None else folder
+    try:
+        if not (opened(folder) and mathematical(data)):
+            return
+        handle, name = tempfile.mkstemp(dir=folder, suffix=".part")
+        try:
+            with open(handle, "wb") as file:
+                file.write(checksum(key, data) + data)
+            os.replace(name, folder / f"{key}.o")
+        except OSError:
+            os.unlink(name)
+            raise
+        shrink(folder)
+    except (OSError, AttributeError):
+        return
+
+
+def checksum(key: str, data: bytes) -> bytes:
+    return hashlib.sha256(key.encode() + data).digest()
+
+
+def shrink(folder: pathlib.Path) -> None:
+    """Remove the files that were not used for the longest time, until what is left fits."""
+    found = []
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            status = path.lstat()
+            found.append((status.st_mtime, status.st_size, path))
+    total = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if total <= LIMIT:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        total -= size
+
+
+def mathematical(data: bytes) -> bool:
+    """Whether object code is of a kind that can be read, and asks for mathematical functions only."""
+    names = undefined(data)
+    return names is not None and all(name in SYMBOLS or name.startswith(VECTOR_FUNCTION) for name in names)
+
+
+def undefined(data: bytes) -> list[str] | None:
+    """The symbols that an ELF object expects to find elsewhere."""
+    if data[:4] != b"\x7fELF":
+        return None
+    sections = {x.name(): x.data() for x in binding.ObjectFileRef.from_data(data).sections()}
+    table, strings = np.frombuffer(sections[b".symtab"], ELF_SYMBOL), sections[b".strtab"]
+    starts = table["name"][1:][table["section"][1:] == 0].tolist()
+    return [strings[start : strings.index(b"\0", start)].decode() for start in starts]

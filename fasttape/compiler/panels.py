@@ -1,0 +1,212 @@
+"""The driver of native code: it lets a kernel see each input and output as numbers side by side.
+
+Where they are not that in the caller's memory they go through a panel, a row of numbers for each input or output. So do
+the last few points, padded with the last one: a kernel never sees part of a register. The driver does not depend on the
+program; there is one for each number of lanes and dtype.
+"""
+
+from llvmlite import ir
+from numba.core import cgutils
+
+from fasttape.compiler import vector
+
+WORD, HALF = ir.IntType(64), ir.IntType(32)
+POINTER = ir.IntType(8).as_pointer()
+ARGUMENTS = (
+    *("kernel", "prologue", "sources", "source_steps", "inputs", "targets", "target_steps", "outputs", "failed"),
+    *("first", "last", "points", "workspace", "panels", "fails", "ins", "outs", "ahead", "entries"),
+)
+STREAMS = 64  # inputs and outputs in columns that are read and written where they are
+GROUP = 2  # blocks between which memory is asked for
+
+
+def word(number):
+    return ir.Constant(WORD, number)
+
+
+class Driver:
+    """Builds the function `run`, all of whose arguments are words."""
+
+    def __init__(self, dtype: str, lanes: int):
+        self.lanes, self.size = lanes, vector.BITS[dtype] // 8
+        self.real = ir.DoubleType() if dtype == "float64" else ir.FloatType()
+        self.vector, self.cell = ir.VectorType(self.real, lanes), lanes * self.size
+        self.module = ir.Module("driver")
+        function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [WORD] * len(ARGUMENTS)), "run")
+        self.arguments = dict(zip(ARGUMENTS, function.args, strict=True))
+        self.builder = ir.IRBuilder(function.append_basic_block())
+        self.wanted = cgutils.alloca_once(self.builder, WORD)
+        self.build()
+        self.builder.ret_void()
+
+    def build(self):
+        """The loop over panels."""
+        b, at = self.builder, self.arguments
+        with cgutils.for_range_slice(b, at["first"], at["last"], at["points"]) as (first, _):
+            left = b.sub(at["last"], first)
+            count = b.select(b.icmp_unsigned("<", left, at["points"]), left, at["points"])
+            blocks = b.udiv(b.add(count, word(self.lanes - 1)), word(self.lanes))
+            whole = b.mul(b.udiv(count, word(self.lanes)), word(self.lanes))
+            b.store(word(0), self.wanted)
+            with cgutils.for_range(b, at["inputs"]) as loop:
+                self.read(loop.index, first, count, whole, b.mul(blocks, word(self.lanes)))
+            with cgutils.for_range(b, at["outputs"]) as loop:
+                self.write(loop.index, first, count, whole, before=True)
+            memory = [self.pointer(at[name]) for name in ("ins", "outs", "workspace", "fails")]
+            memory += [word(0), self.pointer(at["entries"])]
+            with b.if_then(b.icmp_unsigned("==", first, at["first"])):
+                self.call("prologue", memory)
+            self.compute(memory, blocks)
+            with cgutils.for_range(b, at["outputs"]) as loop:
+                self.write(loop.index, first, count, whole, before=False)
+            self.note(first, count)
+
+    def call(self, name, arguments):
+        kind = ir.FunctionType(ir.VoidType(), [x.type for x in arguments])
+        self.builder.call(self.builder.inttoptr(self.arguments[name], kind.as_pointer()), arguments)
+
+    def pointer(self, address, kind=None):
+        return self.builder.inttoptr(address, POINTER if kind is None else kind.as_pointer())
+
+    def load(self, address, kind, align):
+        loaded = self.builder.load(self.pointer(address, kind))
+        loaded.align = align
+        return loaded
+
+    def store(self, value, address, align):
+        self.builder.store(value, self.pointer(address, value.type)).align = align
+
+    def item(self, name, index):
+        """An element of an array of words."""
+        return self.load(self.builder.add(self.arguments[name], self.builder.mul(index, word(8))), WORD, 8)
+
+    def place(self, base, index, step):
+        return self.builder.add(base, self.builder.mul(index, step))
+
+    def row(self, k):
+        """The address of a row of the panels; those of the outputs are behind those of the inputs."""
+        return self.place(self.arguments["panels"], k, self.builder.mul(self.arguments["points"], word(self.size)))
+
+    def described(self, which, k, first):
+        """The address of the first point of the panel and the step of an input or output."""
+        step = self.item(f"{which}_steps", k)
+        return self.place(self.item(f"{which}s", k), first, step), step
+
+    def seen(self, name, k, address):
+        """Let the kernel find an input or output somewhere."""
+        self.store(address, self.place(self.arguments[name], k, word(8)), 8)
+
+    def beside(self, step, count, whole):
+        """Whether a kernel may work in the memory of the caller; not in more places than a CPU can look ahead."""
+        b, at = self.builder, self.arguments
+        few = b.icmp_unsigned("<=", b.add(at["inputs"], at["outputs"]), word(STREAMS))
+        fits = b.and_(b.icmp_signed("==", step, word(self.size)), b.icmp_unsigned("==", count, whole))
+        return b.and_(fits, few)
+
+    def steps(self, start, stop, step=1):
+        return cgutils.for_range_slice(self.builder, start, stop, word(step))
+
+    def read(self, k, first, count, whole, padded):
+        """Let the kernel find an input, where it is or in a row."""
+        b = self.builder
+        source, step = self.described("source", k, first)
+        with b.if_else(self.beside(step, count, whole)) as (together, apart):
+            with together:
+                self.seen("ins", k, source)
+            with apart:
+                self.seen("ins", k, self.row(k))
+                self.pack(source, step, self.row(k), count, whole, padded)
+                self.want(k, source, step)
+
+    def pack(self, source, step, row, count, whole, padded):
+        """Fill a row."""
+        b, size = self.builder, word(self.size)
+        with b.if_then(b.icmp_signed("==", step, size)), self.steps(word(0), whole, self.lanes) as (j, _):
+            together = self.load(self.place(source, j, size), self.vector, self.size)
+            self.store(together, self.place(row, j, size), self.cell)
+        with b.if_then(b.icmp_signed("!=", step, size)), self.steps(word(0), whole, self.lanes) as (j, _):
+            packed, place = ir.Constant(self.vector, ir.Undefined), self.place(source, j, step)
+            for lane in range(self.lanes):
+                packed = b.insert_element(packed, self.load(place, self.real, self.size), ir.Constant(HALF, lane))
+                place = b.add(place, step)
+            self.store(packed, self.place(row, j, size), self.cell)
+        last = b.sub(count, word(1))
+        with self.steps(whole, padded) as (j, _):
+            at = b.select(b.icmp_unsigned("<", j, last), j, last)
+            x = self.load(self.place(source, at, step), self.real, self.size)
+            self.store(x, self.place(row, j, size), self.size)
+
+    def write(self, k, first, count, whole, *, before):
+        """Let the kernel put an output where it goes, or in a row, from which it is taken behind the kernel."""
+        b = self.builder
+        target, step = self.described("target", k, first)
+        row = self.row(b.add(self.arguments["inputs"], k))
+        beside = self.beside(step, count, whole)
+        if before:
+            self.seen("outs", k, b.select(beside, target, row))
+            with b.if_then(b.not_(beside)):
+                self.want(k, target, step)
+            return
+        with b.if_then(b.not_(beside)):
+            self.unpack(row, target, step, count, whole)
+
+    def want(self, k, address, step):
+        """Note what the next panel will touch; rows that share cache lines ask for one each of every block."""
+        b, (places, strides) = self.builder, self.tables()
+        count = b.load(self.wanted)
+        lane = b.urem(k, word(self.lanes))
+        ahead = self.place(address, b.add(self.arguments["points"], lane), step)
+        self.store(ahead, self.place(places, count, word(8)), 8)
+        self.store(b.mul(step, word(self.lanes)), self.place(strides, count, word(8)), 8)
+        b.store(b.add(count, word(1)), self.wanted)
+
+    def tables(self):
+        """Where addresses are noted, and their steps from block to block."""
+        rows = self.builder.add(self.arguments["inputs"], self.arguments["outputs"])
+        return self.arguments["ahead"], self.place(self.arguments["ahead"], rows, word(8))
+
+    def compute(self, memory, blocks):
+        """Call the kernel, on a few blocks at a time where memory has to come in between."""
+        b, (places, strides) = self.builder, self.tables()
+        wanted = b.load(self.wanted)
+        group = b.select(b.icmp_unsigned("==", wanted, word(0)), blocks, word(GROUP))
+        with cgutils.for_range_slice(b, word(0), blocks, group) as (block, _):
+            end = b.add(block, group)
+            end = b.select(b.icmp_unsigned("<", end, blocks), end, blocks)
+            with cgutils.for_range(b, wanted) as loop:
+                address = self.load(self.place(places, loop.index, word(8)), WORD, 8)
+                stride = self.load(self.place(strides, loop.index, word(8)), WORD, 8)
+                with self.steps(block, end) as (j, _):
+                    self.prefetch(self.place(address, j, stride))
+            self.call("kernel", [*memory[:4], block, memory[5], end])
+
+    def prefetch(self, address):
+        """Bring memory into the cache while the kernel computes."""
+        kind = ir.FunctionType(ir.VoidType(), [POINTER, HALF, HALF, HALF])
+        function = cgutils.get_or_insert_function(self.module, kind, "llvm.prefetch.p0")
+        self.builder.call(function, [self.pointer(address), *(ir.Constant(HALF, flag) for flag in (1, 3, 1))])
+
+    def unpack(self, row, target, step, count, whole):
+        """Take an output out of its row."""
+        b, size = self.builder, word(self.size)
+        with self.steps(word(0), whole, self.lanes) as (j, _):
+            numbers, place = self.load(self.place(row, j, size), self.vector, self.cell), self.place(target, j, step)
+            for lane in range(self.lanes):
+                self.store(b.extract_element(numbers, ir.Constant(HALF, lane)), place, self.size)
+                place = b.add(place, step)
+        with self.steps(whole, count) as (j, _):
+            x = self.load(self.place(row, j, size), self.real, self.size)
+            self.store(x, self.place(target, j, step), self.size)
+
+    def note(self, first, count):
+        """Widen the numbers of the guards that failed."""
+        b = self.builder
+        target = self.place(self.arguments["failed"], first, word(8))
+        with self.steps(word(0), count) as (j, _):
+            x = self.load(self.place(self.arguments["fails"], j, word(4)), HALF, 4)
+            self.store(b.sext(x, WORD), self.place(target, j, word(8)), 8)
+
+
+def text(dtype: str, lanes: int) -> str:
+    """The IR of the driver."""
+    return str(Driver(dtype, lanes).module)

@@ -1,0 +1,154 @@
+"""Native: a program as machine code of its own, several points at a time in the lanes of a register.
+
+Code is compiled when points first come that share the same inputs, and kept on disk. The bits of a point are the same
+whichever points are computed together; in strict mode they are the interpreter's.
+"""
+
+import ctypes
+import functools
+import hashlib
+import threading
+from typing import NamedTuple
+
+import numpy as np
+from numba import config
+
+from fasttape import ops
+from fasttape.compiler import machine, panels
+from fasttape.compiler.block import kind_of
+from fasttape.compiler.emitter import Style
+from fasttape.compiler.machine import Code, Line, Operation, Target
+from fasttape.decode import count_operations
+from fasttape.errors import UnsupportedError
+from fasttape.execute.entries import link_rows, table
+from fasttape.execute.interpreter import address, aligned
+from fasttape.execute.operations import operations
+from fasttape.execute.points import HELD, Points
+from fasttape.layout import CALL, DOT, GEMM, GUARD
+from fasttape.program import Program
+
+FEW, MANY = 1 << 15, 1 << 18  # bytes of panels: in the first-level cache, or in the second to go far in each column
+MOST = 20_000  # operations: compiling more takes longer than a second
+RUN = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(panels.ARGUMENTS))
+
+
+class Kernel(NamedTuple):
+    """Code of a program that is ready to run."""
+
+    code: Code
+    workspace: int  # bytes
+
+
+class Native:
+    """The executor; raises `UnsupportedError` for a program that has no machine code."""
+
+    def __init__(self, program: Program, *, strict: bool = False, target: Target | None = None):
+        reason = refusal(program, strict=strict)
+        if reason:
+            raise UnsupportedError(f"this tape cannot be compiled to machine code: {reason}")
+        self.program, self.target = program, target or machine.host()
+        dtype = program.dtype.name
+        self.style = Style(dtype, self.target.lanes(dtype), strict, self.target.registers)
+        self.lanes = self.style.lanes
+        self.kernels: dict[tuple[int, ...], Kernel] = {}
+        self.lock = threading.Lock()
+
+    def run(self, points: Points, first: int, last: int) -> None:
+        """Evaluate the points `first` .. `last`."""
+        if first >= last:
+            return
+        program, size = self.program, self.program.dtype.itemsize
+        kernel = self.kernel(tuple(np.flatnonzero(points.source_steps == 0).tolist()) if points.size > 1 else ())
+        n, m = program.inputs, program.outputs.size
+        panel = self.panel_points(n + m)
+        words = aligned(kernel.workspace // 8 + (n + m) * panel * size // 8 + 3 * (n + m) + panel // 2, np.int64)
+        workspace = address(words)
+        rows = workspace + kernel.workspace
+        fails = rows + (n + m) * panel * size
+        ins = fails + 4 * panel
+        words[(fails - workspace) // 8 : (ins - workspace) // 8] = HELD
+        arrays = points.sources, points.source_steps, n, points.targets, points.target_steps, m, points.failed
+        given = (address(x) if isinstance(x, np.ndarray) else x for x in arrays)
+        memory = workspace, rows, fails, ins, ins + 8 * n, ins + 8 * (n + m), address(table(program.dtype))
+        driver(self.style, self.target).run(*kernel.code.functions, *given, first, last, panel, *memory)
+
+    def panel_points(self, rows) -> int:
+        """How many points the panels hold: a multiple of the lanes, and of 16."""
+        step = max(self.style.lanes, 16)
+        room = FEW if rows <= panels.STREAMS else MANY
+        return max(1, room // max(rows * self.program.dtype.itemsize, 1) // step) * step
+
+    def kernel(self, shared) -> Kernel:
+        """The code for points that share some inputs."""
+        with self.lock:
+            if shared not in self.kernels:
+                self.kernels[shared] = self.load(shared)
+            return self.kernels[shared]
+
+    def load(self, shared) -> Kernel:
+        program, text = self.program, hashlib.sha256()
+        for part in (*program.columns, program.constants, program.outputs):
+            text.update(f"{part.size} ".encode() + part.tobytes())
+        key = text.hexdigest(), program.inputs, self.style, shared
+        level = machine.level_of(count_operations(program))
+        data = machine.object_code(key, lambda: machine.module(self.line(shared), self.style), self.target, level)
+        code = Code(data, self.target, "kernel", "prologue")
+        workspace, count = code.words("needs", 2)
+        called = code.words("needs", 2 + count)[2:]
+        if called and config.DISABLE_JIT:
+            raise UnsupportedError(
+                "this tape cannot be compiled to machine code while NUMBA_DISABLE_JIT is set: Numba compiles "
+                f"{', '.join(ops.OPS[row].name for row in called)}"
+            )
+        for row in called:
+            link_rows([row], kind_of(row), program.dtype)
+        return Kernel(code, workspace)
+
+    def line(self, shared) -> Line:
+        program = self.program
+        inputs = frozenset(1 + k for k in shared)
+        scalars = straight(program)
+        return Line(scalars, program.inputs, program.constants.tolist(), program.outputs.tolist(), inputs)
+
+
+def refusal(program: Program, *, strict: bool = False) -> str:
+    """Why a program has no machine code, or nothing."""
+    if (program.ops == CALL).any():
+        return "it calls a function with a rule of its own, which Python runs"
+    if (program.ops == DOT).any():
+        return "its sums of products are gathered for the interpreter"
+    if strict and (program.ops == GEMM).any():
+        return "BLAS rounds its matrix products in an order of its own"
+    count = count_operations(program)
+    return f"it has {count:,} operations, of which machine code takes {MOST:,}" if count > MOST else ""
+
+
+def straight(program: Program) -> list[Operation]:
+    """The operations of a program one by one."""
+    found = operations(program)
+    columns = found.ops, found.results, found.parameters, found.instructions, found.arrays, *found.operands
+    made = []
+    for code, slot, parameter, instruction, array, *operands in zip(*(x.tolist() for x in columns), strict=True):
+        if code == GUARD:
+            made.append(Operation(instruction, GUARD, (operands[0],), (parameter,)))
+            continue
+        op = ops.OPS[code]
+        integer = ops.INTEGER in op.traits
+        given = (parameter,) if integer else ()
+        made.append(Operation(slot, code, tuple(operands[: op.arity - integer]), given, array))
+    return made
+
+
+class Driver(NamedTuple):
+    """The code around kernels."""
+
+    code: Code
+    run: ctypes._CFuncPtr
+
+
+@functools.cache
+def driver(style: Style, target: Target) -> Driver:
+    """The driver for some registers and dtype."""
+    key = "driver", style.dtype, style.lanes
+    code = Code(machine.object_code(key, lambda: panels.text(style.dtype, style.lanes), target, 2), target, "run")
+    return Driver(code, RUN(code.functions[0]))
