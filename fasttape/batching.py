@@ -17,8 +17,7 @@ from fasttape.binding import NOTHING
 from fasttape.derivatives import is_constant, shape_of
 from fasttape.errors import ArgumentError, LeakError, OutputError
 from fasttape.execute.batch import choose, run
-from fasttape.execute.interpreter import address
-from fasttape.execute.points import HELD, Points
+from fasttape.execute.points import HELD, Points, elements
 from fasttape.inner_batch import record_inside
 from fasttape.recording import Recording, name_of, record_call
 from fasttape.transform import nested
@@ -92,14 +91,13 @@ def run_plain(f: Any, keywords: Any, batch: Batch, out_axes: Any, threads: int |
     """The results of a batch of plain numbers."""
     results = Results(batch, out_axes)
 
-    def record(args: Any) -> Any:
+    def record(args: Any) -> Recording:
         recording, _ = record_call(f, args, keywords, NOTHING, passive=True)
         recording = recording._replace(program=optimize(recording.program))
         results.prepare(recording)
-        return recording, choose(recording.program).executor
+        return recording
 
-    def evaluate(made: Any, chosen: Any) -> Any:
-        recording, executor = made
+    def evaluate(recording: Recording, chosen: Any) -> Any:
         whole = len(chosen) == batch.size
         inputs = Inputs.of(recording, batch if whole else batch.taken(chosen))
         arrays = [results.part(out, x, len(chosen), whole) for out, (x, _) in results.places(recording)]
@@ -107,6 +105,7 @@ def run_plain(f: Any, keywords: Any, batch: Batch, out_axes: Any, threads: int |
         targets = [elements(x) for x in arrays]
         steps = [np.full(a.size, x.strides[0], np.int64) for a, x in zip(targets, arrays, strict=True)]
         ends = joined(targets, np.uint64), joined(steps, np.int64)
+        executor = choose(recording.program, len(chosen)).executor
         run(executor, Points(len(chosen), inputs.addresses, inputs.steps, *ends, failed), threads)
         results.settle(recording, arrays, chosen)
         return failed
@@ -138,14 +137,6 @@ class Inputs(NamedTuple):
 
 def joined(parts: list[Any], dtype: Any) -> Any:
     return np.concatenate([np.empty(0, dtype), *parts])
-
-
-def elements(rows: Any) -> Any:
-    """The addresses of the numbers of the first row, in C order."""
-    places = np.zeros((), np.int64)
-    for size, stride in zip(rows.shape[1:], rows.strides[1:], strict=True):
-        places = np.add.outer(places, np.arange(size) * stride)
-    return (address(rows) + places.reshape(-1)).astype(np.uint64)
 
 
 def vmap(

@@ -76,7 +76,7 @@ class Mapped(Rule):
     @functools.cached_property
     def executor(self) -> Any:
         """What runs the program."""
-        return choose(self.program).executor
+        return choose(self.program, self.points).executor
 
     def forward(self, x: Any, *, keep: bool) -> tuple[Any, Any]:
         y, failed = self.evaluate(x)

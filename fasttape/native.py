@@ -1,6 +1,5 @@
 """Machine code of a tape, called with many points at once: arguments and outputs get a leading axis."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ from fasttape.errors import ArgumentError
 from fasttape.evaluation import guard_error
 from fasttape.execute import batch
 from fasttape.execute.native import Native
-from fasttape.execute.points import HELD, Points
+from fasttape.execute.points import HELD, Points, elements
 from fasttape.recorders.dependencies import check
 from fasttape.recording import Recording
 from fasttape.transform.optimize import optimize
@@ -95,10 +94,6 @@ def addressed(stacks: Sequence[Stack]) -> tuple[np.ndarray, np.ndarray]:
     """The address of each number at the first point, and the steps from one point to the next."""
     places, steps = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
     for x, stacked in stacks:
-        place = np.array(x.__array_interface__["data"][0], np.uint64)
-        axes = list(zip(x.shape, x.strides, strict=True))[1 if stacked else 0 :]
-        for extent, stride in axes:
-            place = place[..., None] + (np.arange(extent) * stride).astype(np.uint64)
-        places.append(place.reshape(-1))
-        steps.append(np.full(math.prod(n for n, _ in axes), x.strides[0] if stacked else 0))
+        places.append(elements(x if stacked else x[None]))
+        steps.append(np.full(places[-1].size, x.strides[0] if stacked else 0))
     return np.concatenate(places), np.concatenate(steps)

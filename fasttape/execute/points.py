@@ -11,7 +11,7 @@ import numpy as np
 
 from fasttape.compiler.jit import sweep
 from fasttape.compiler.memory import gather, scatter
-from fasttape.execute.interpreter import Workspace
+from fasttape.execute.interpreter import Workspace, address
 from fasttape.execute.plan import Plan
 from fasttape.program import Program
 
@@ -29,6 +29,14 @@ class Points(NamedTuple):
     failed: (
         np.ndarray
     )  # (size,) int64: the instruction of the guard that stopped a point, or HELD; then outputs are void
+
+
+def elements(rows: np.ndarray) -> np.ndarray:
+    """The addresses of the numbers of the first row, in C order."""
+    places = np.zeros((), np.int64)
+    for size, stride in zip(rows.shape[1:], rows.strides[1:], strict=True):
+        places = np.add.outer(places, np.arange(size) * stride)
+    return (address(rows) + places.reshape(-1)).astype(np.uint64)
 
 
 @sweep
