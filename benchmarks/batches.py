@@ -1,6 +1,7 @@
 """One function at many points: value and gradient of an option's price, and of a path of a process in 100 steps."""
 
 import functools
+import importlib.util
 import math
 from typing import NamedTuple
 
@@ -21,11 +22,13 @@ MATURITY = 1.0
 
 
 class Case(NamedTuple):
-    """A tape that returns the value and all partials, and the points, one in each column."""
+    """A function at many points, one in each column, and the tape of its value and all partials."""
 
+    operations: int  # of one value
     tape: ft.Tape
     x: np.ndarray
     compiled: object  # the same by hand: compiled(x, out)
+    in_jax: object  # the value at one column by JAX's NumPy
 
 
 def black_scholes(spot, strike, expiry, rate, dividend, volatility):
@@ -63,7 +66,7 @@ def options(rng) -> Case:
     ranges = (low, high), (low, high), (0.1, 2.0), (0.0, 0.05), (0.0, 0.03), (0.1, 0.5)
     x = np.stack([draw(*ends, size) for ends in ranges])
     tape = ft.record(black_scholes, *x[:, 0].tolist(), argnums=tuple(range(6)))
-    return Case(tape.gradient_tape().optimize(), x, greeks)
+    return Case(tape.operations, tape.gradient_tape().optimize(), x, greeks, priced_in_jax)
 
 
 def heston(spot, variance, reversion, mean, volatility, correlation, rate, normals):
@@ -125,7 +128,57 @@ def many_paths(rng) -> Case:
     x[:7] = middle[:, None] * generator.uniform(0.9, 1.1, (7, size))
     generator.standard_normal(out=x[7:])
     tape = ft.record(heston, *middle.tolist(), x[7:, 0].copy(), argnums=tuple(range(7)))
-    return Case(tape.gradient_tape().optimize(), x, paths)
+    return Case(tape.operations, tape.gradient_tape().optimize(), x, paths, path_in_jax)
+
+
+def priced_in_jax(x):
+    """The price of an option."""
+    import jax.numpy as jnp
+    from jax.scipy.special import erf
+
+    spot, strike, expiry, rate, dividend, volatility = x
+    deviation = volatility * jnp.sqrt(expiry)
+    d1 = (jnp.log(spot / strike) + (rate - dividend + 0.5 * volatility * volatility) * expiry) / deviation
+    up, down = (0.5 * (1.0 + erf(d * ROOT_HALF)) for d in (d1, d1 - deviation))
+    return spot * jnp.exp(-dividend * expiry) * up - strike * jnp.exp(-rate * expiry) * down
+
+
+def path_in_jax(x):
+    """The price at the end of a path, the steps in a scan."""
+    import jax
+    import jax.numpy as jnp
+
+    spot, variance, reversion, mean, volatility, correlation, rate = x[:7]
+    normals = x[7:].reshape(-1, 2)
+    dt = MATURITY / len(normals)
+    root, other = math.sqrt(dt), jnp.sqrt(1.0 - correlation * correlation)
+
+    def step(state, drawn):
+        log_price, variance = state
+        positive = jnp.maximum(variance, 0.0)
+        deviation = jnp.where(positive > 0.0, jnp.sqrt(jnp.where(positive > 0.0, positive, 1.0)), 0.0) * root
+        noise = correlation * drawn[0] + other * drawn[1]
+        moved = variance + reversion * (mean - positive) * dt + volatility * deviation * noise
+        return (log_price + (rate - 0.5 * positive) * dt + deviation * drawn[0], moved), None
+
+    (log_price, _), _ = jax.lax.scan(step, (jnp.log(spot), variance), normals)
+    return jnp.exp(log_price)
+
+
+def jax_batch(case):
+    """JAX's jitted batch of values and gradients, on one thread; its numbers as columns."""
+    import jax
+    import jax.numpy as jnp
+
+    jax.config.update("jax_enable_x64", True)
+    partials = case.tape.program.outputs.size - 1
+
+    def value_and_partials(x):
+        value, gradient = jax.value_and_grad(lambda p: case.in_jax(jnp.concatenate([p, x[partials:]])))(x[:partials])
+        return jnp.concatenate([value[None], gradient])
+
+    run, x = jax.jit(jax.vmap(value_and_partials)), jnp.asarray(np.ascontiguousarray(case.x.T))
+    return lambda: np.asarray(run(x)).T
 
 
 def lines_of(array, axis):
@@ -166,6 +219,7 @@ def by_hand(case):
     return run
 
 
+HAS_JAX = importlib.util.find_spec("jax") is not None
 CONTENDERS = {
     "numba, by hand": by_hand,
     "lanes, columns": replayed(Lanes),
@@ -174,22 +228,27 @@ CONTENDERS = {
     "native, columns": replayed(Native),
     "native, rows": replayed(Native, rows=True),
     "native, two threads": replayed(Native, threads=2),
-}
-FIGURES = (
-    Figure("lanes, columns: ns per operation", lambda t: 1e9 * t["lanes, columns"], 0.75),
-    Figure("lanes, rows: ns per operation", lambda t: 1e9 * t["lanes, rows"], 0.75),
-    Figure("lanes, columns: time relative to numba, by hand", lambda t: t["lanes, columns"] / t["numba, by hand"]),
-    speedup("lanes, two threads", "lanes, columns", 1.85),
-    Figure("native, columns: ns per operation", lambda t: 1e9 * t["native, columns"], 0.3),
-    Figure("native, rows: ns per operation", lambda t: 1e9 * t["native, rows"], 0.3),
-    relative("native, columns", "numba, by hand", 0.35),
-    speedup("native, two threads", "native, columns", 1.85),
-)
+} | ({"JAX jitted": jax_batch} if HAS_JAX else {})
 
 
-def operations(case) -> int:
-    """Operations of the gradient's tape at all points."""
-    return case.tape.operations * case.x.shape[1]
+def figures(beside_jax: float) -> tuple[Figure, ...]:
+    """What both problems compare; `beside_jax` is the goal for the time relative to JAX."""
+    return (
+        relative("native, columns", "numba, by hand", 0.35),
+        speedup("lanes, two threads", "lanes, columns", 1.85),
+        speedup("native, two threads", "native, columns", 1.85),
+        *((relative("native, columns", "JAX jitted", beside_jax),) if HAS_JAX else ()),
+    )
+
+
+def each(what: str, name: str, goal: float) -> Figure:
+    """Nanoseconds of a contender for each unit of the problem."""
+    return Figure(f"{name}: ns per {what}", lambda t: 1e9 * t[name], goal)
+
+
+def recorded_operations(case) -> int:
+    """Operations of the value at all points."""
+    return case.operations * case.x.shape[1]
 
 
 @functools.lru_cache
@@ -201,20 +260,24 @@ def peak(size) -> float:
 PROBLEMS = (
     Problem(
         "options",
-        "price of an option and its six partials at 10⁶ points, per operation of the gradient's tape and point",
+        "price of an option and its six partials at 10⁶ points",
         options,
         CONTENDERS,
-        FIGURES,
-        count=operations,
-        per="operation and point",
+        (each("point", "native, columns", 16.0), each("point", "native, rows", 20.0), *figures(0.15)),
+        count=lambda case: case.x.shape[1],
+        per="point",
     ),
     Problem(
         "paths",
-        "price at the end of a path of 100 steps and its seven partials, 65,536 paths",
+        "price at the end of a path of 100 steps and its seven partials, 65,536 paths, per operation of the price",
         many_paths,
         CONTENDERS,
-        FIGURES,
-        count=operations,
+        (
+            each("operation and point", "native, columns", 0.3),
+            each("operation and point", "lanes, columns", 0.75),
+            *figures(0.1),
+        ),
+        count=recorded_operations,
         per="operation and point",
     ),
     Problem(

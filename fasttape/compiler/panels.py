@@ -17,7 +17,7 @@ ARGUMENTS = (
     *("first", "last", "points", "workspace", "panels", "fails", "ins", "outs", "ahead", "entries"),
 )
 STREAMS = 64  # inputs and outputs in columns that are read and written where they are
-GROUP = 2  # blocks between which memory is asked for
+GROUP = 8  # blocks between which memory is asked for
 
 
 def word(number):
@@ -116,7 +116,7 @@ class Driver:
             with apart:
                 self.seen("ins", k, self.row(k))
                 self.pack(source, step, self.row(k), count, whole, padded)
-                self.want(k, source, step)
+        self.want(k, source, step)
 
     def pack(self, source, step, row, count, whole, padded):
         """Fill a row."""
@@ -144,8 +144,7 @@ class Driver:
         beside = self.beside(step, count, whole)
         if before:
             self.seen("outs", k, b.select(beside, target, row))
-            with b.if_then(b.not_(beside)):
-                self.want(k, target, step)
+            self.want(k, target, step)
             return
         with b.if_then(b.not_(beside)):
             self.unpack(row, target, step, count, whole)

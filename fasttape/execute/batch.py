@@ -22,8 +22,8 @@ from fasttape.program import Program
 WIDE = 2_000  # operations in an instruction: then BLAS and contiguous arrays at one point are faster than lanes
 MOST = 1 << 22  # operations, of which lanes need about 100 bytes each
 MANY = 1 << 18  # points at which machine code that is on disk gains more than it takes to load, and a new one soon
-WORK = 1 << 22  # operations in a chunk: far more than a thread takes to begin, far less than a user waits for Ctrl-C
-BLOCKS = 256  # of lanes in a chunk, at most
+WORK = 1 << 24  # operations in a chunk: far more than a thread takes to begin, far less than a user waits for Ctrl-C
+LONGEST = 1 << 15  # points in a chunk: some for each thread in most batches
 
 
 class Choice(NamedTuple):
@@ -69,7 +69,7 @@ def run(executor, points: Points, threads: int | None = None) -> None:
     What a chunk raises is raised here: of several the first in the order of points.
     """
     program, lanes = executor.program, executor.lanes
-    size = lanes * max(1, min(WORK // (lanes * program.slots), BLOCKS))
+    size = lanes * max(1, min(WORK // program.slots, LONGEST) // lanes)
     starts = collections.deque(range(0, points.size, size))
     errors: dict[int, BaseException] = {}
 
