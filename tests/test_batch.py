@@ -83,11 +83,13 @@ def test_an_interruption_stops_a_batch_soon(threads):
     out = np.empty_like(x)
     slow = Executor(program, lambda first: time.sleep(0.01))
     alive = threading.active_count()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
     timer = threading.Timer(0.1, signal.raise_signal, (signal.SIGINT,))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         batch.run(slow, rows(x, out), threads)
     timer.join()
+    signal.signal(signal.SIGINT, before)
     assert threading.active_count() == alive
     assert results(program, x[:50], threads).tolist() == [[1.0]] * 50
 

@@ -1,6 +1,7 @@
 """Machine code against the interpreter: every row, random programs, all kinds of batches, registers and dtypes."""
 
 import functools
+import gc
 import itertools
 import math
 import re
@@ -19,6 +20,7 @@ import fasttape as ft
 from fasttape.compiler import machine
 from fasttape.compiler.machine import Target
 from fasttape.errors import UnsupportedError
+from fasttape.execute import native
 from fasttape.execute.native import Native
 from fasttape.execute.points import HELD, PointByPoint, Points
 from fasttape.layout import GUARD
@@ -292,6 +294,16 @@ def test_long_sums_are_folded_as_the_interpreter_does():
         for axis in range(len(shape)):
             program = ft.record(lambda x, axis=axis: np.sum(x, axis=axis), x[0].reshape(shape)).program
             assert np.array_equal(evaluate(Strict, program, x)[0], evaluate(PointByPoint, program, x)[0])
+
+
+def test_code_lives_as_long_as_an_executor_of_it():
+    tape = ft.record(lambda x: x * x + 1.0, 1.0)
+    executor = Native(tape.program)
+    native.driver.cache_clear()  # as if another thread had put its own there
+    gc.collect()
+    x, out = np.arange(40.0)[:, None], np.empty((40, 1))
+    executor.run(Points(40, *at(x, 0), *at(out, 0), np.empty(40, np.int64)), 0, 40)
+    assert np.array_equal(out, x * x + 1.0)
 
 
 def test_what_has_no_machine_code_says_why():
