@@ -93,22 +93,24 @@ def ways(batch: Batch, record: Any, evaluate: Any) -> Iterator[tuple[Any, Any]]:
 
     `evaluate(recorded, chosen)` runs it at some points and returns `failed` as in `Points`.
     """
-    rest, count = np.arange(batch.size), 0
-    while rest.size or not count:
-        if count == MOST_WAYS:
-            raise UnsupportedError(
-                f"{batch.name} takes more than {MOST_WAYS:,} different paths through its conditions in one batch; "
-                "batch fewer points, or choose with np.where"
-            )
-        count += 1
+    rest, done = np.arange(batch.size), np.zeros(batch.size, bool)
+    for _ in range(MOST_WAYS):
         first = int(rest[0]) if rest.size else 0
         made = record(batch.at(first))
         chosen = batch.like(first, rest)
-        chosen = chosen[evaluate(made, chosen) == HELD]
-        if rest.size and not (chosen == first).any():
+        held = evaluate(made, chosen) == HELD
+        if rest.size and not held[0]:
             raise UnsupportedError(f"{batch.name} went another way when it was run again at the same point")
+        chosen = chosen if held.all() else chosen[held]
         yield made, chosen
-        rest = np.setdiff1d(rest, chosen, assume_unique=True)
+        if len(chosen) == len(rest):
+            return
+        done[chosen] = True
+        rest = rest[~done[rest]]
+    raise UnsupportedError(
+        f"{batch.name} takes more than {MOST_WAYS:,} different paths through its conditions in one batch; "
+        "batch fewer points, or choose with np.where"
+    )
 
 
 def placed_axis(name: str, axis: Any, shape: tuple[int, ...]) -> int:
