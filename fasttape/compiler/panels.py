@@ -17,7 +17,7 @@ ARGUMENTS = (
     *("first", "last", "points", "workspace", "panels", "fails", "ins", "outs", "ahead", "entries"),
 )
 STREAMS = 64  # inputs and outputs in columns that are read and written where they are
-GROUP = 8  # blocks between which memory is asked for
+GROUP = 2  # blocks between which memory is asked for
 
 
 def word(number):
