@@ -226,4 +226,7 @@ class Called(Differentiable):
 
 def transposed(linear: Callable[[Any], Any], size: int, dtype: Any, w: Any) -> Any:
     """The product of w with the matrix of a linear function of `size` numbers, found by recording the function."""
-    return vjp(linear, np.zeros(size, dtype))[1](w)[0]
+    value, pullback = vjp(linear, np.zeros(size, dtype))
+    if builder_of([w]) is not None and builder_of([value]) is None:  # a matrix that is the same at every point
+        return w @ pullback.many(np.eye(value.size, dtype=dtype))[0]
+    return pullback(w)[0]

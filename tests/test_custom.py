@@ -605,3 +605,16 @@ def test_damaged_records_are_refused(field, value):
         verify(program._replace(aux=aux))
     with pytest.raises(InvalidTapeError):
         verify(program._replace(rules=()))
+
+
+def test_a_rule_that_gives_no_cotangent_in_every_mode():
+    @ft.custom_vjp
+    def above(x):
+        return float(x > 0.0)
+
+    above.defvjp(lambda x: (above(x), None), lambda kept, w: (None,))
+
+    def f(x):
+        return above(x) * x**3
+
+    assert ft.hessian(f)(2.0) == ft.jacfwd(ft.jacfwd(f))(2.0) == ft.grad(ft.jacfwd(f))(2.0) == 12.0

@@ -4,6 +4,8 @@ One case per line. The tables here are written by hand; `test_every_name_has_a_c
 answers to, so that a function cannot be added without one.
 """
 
+import math
+
 import numpy as np
 import pytest
 from agree import agree
@@ -155,8 +157,18 @@ ORDERS = {
     np.argwhere: [(lambda x: np.argwhere(x > 1.0)[:, 0] * 1.0 + x[0, 0], M)],
     np.count_nonzero: [(lambda x: np.count_nonzero(x > 1.0) * x, M), (lambda x: np.count_nonzero(x > 1.0, axis=0, keepdims=True) * x, M)],
 }
+A = np.array([[2.0, 0.5, -0.3], [0.1, 1.5, 0.2], [-0.4, 0.3, 1.8]])
+AS, B = np.stack([A, A.T + np.eye(3)]), np.array([[0.3, -1.2], [0.7, 0.1], [1.1, 0.4]])
+LINALG = {
+    np.linalg.inv: [(np.linalg.inv, A), (np.linalg.inv, AS), (lambda x: np.linalg.inv(x[1:, 1:]), A)],
+    np.linalg.solve: [(np.linalg.solve, A, B), (np.linalg.solve, A, B[:, 0]), (np.linalg.solve, AS, B), (np.linalg.solve, AS, B[:, 0]), (np.linalg.solve, AS, AS), (lambda x: np.linalg.solve(A, x), B),
+                      (lambda x: np.linalg.solve(x, B), A), (lambda x: np.linalg.solve(A, x), AS)],
+    np.linalg.det: [(np.linalg.det, A), (np.linalg.det, AS)],
+    np.linalg.slogdet: [(lambda x: np.linalg.slogdet(x)[1], A), (lambda x: np.linalg.slogdet(x).logabsdet, -AS), (lambda x: math.prod(np.linalg.slogdet(-x)), A)],
+    np.linalg.cholesky: [(lambda x: np.linalg.cholesky(x @ x.T), A), (lambda x: np.linalg.cholesky(x @ x.swapaxes(1, 2)), AS)],
+}
 # fmt: on
-TABLES = SHAPES | REDUCTIONS | PRODUCTS | ORDERS | VARIOUS
+TABLES = SHAPES | REDUCTIONS | PRODUCTS | ORDERS | VARIOUS | LINALG
 REFUSING = {np.linspace}  # has a handler that says what to write instead
 CASES = [(f"{f.__name__}-{i}", case) for f, cases in TABLES.items() for i, case in enumerate(cases)]
 

@@ -12,6 +12,7 @@ from fasttape.compiler.objects import COMPARISONS
 from fasttape.errors import UnsupportedError
 from fasttape.recorders.array import TracedArray, as_traced, builder_of
 from fasttape.recorders.instructions import elementwise, scalar
+from fasttape.recorders.numpy_linalg import LINALG
 from fasttape.recorders.numpy_orders import ORDERS
 from fasttape.recorders.numpy_products import PRODUCTS
 from fasttape.recorders.numpy_reductions import REDUCTIONS
@@ -19,7 +20,7 @@ from fasttape.recorders.numpy_shapes import SHAPES
 from fasttape.recorders.numpy_various import VARIOUS
 from fasttape.recorders.scalar import MAX_EXPONENT, POWI, SQUARE, TracedScalar, here, is_number, slot_of
 
-FUNCTIONS = SHAPES | REDUCTIONS | PRODUCTS | ORDERS | VARIOUS
+FUNCTIONS = SHAPES | REDUCTIONS | PRODUCTS | ORDERS | VARIOUS | LINALG
 POW = ops.CODE["pow"]
 SINGLE = (TracedScalar, float, int)
 NEAREST = {
