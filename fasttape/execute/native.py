@@ -50,7 +50,6 @@ class Native:
         dtype = program.dtype.name
         self.style = Style(dtype, self.target.lanes(dtype), strict, self.target.registers)
         self.lanes = self.style.lanes
-        self.driver = driver(self.style, self.target)  # here, for its code lives as long as somebody holds it
         self.kernels: dict[tuple[int, ...], Kernel] = {}
         self.lock = threading.Lock()
 
@@ -71,7 +70,8 @@ class Native:
         arrays = points.sources, points.source_steps, n, points.targets, points.target_steps, m, points.failed
         given = (address(x) if isinstance(x, np.ndarray) else x for x in arrays)
         memory = workspace, rows, fails, ins, ins + 8 * n, ins + 8 * (n + m), address(table(program.dtype))
-        self.driver.run(*kernel.code.functions, *given, first, last, panel, *memory)
+        around = driver(self.style, self.target)  # held while it runs: another thread's may take its place in the cache
+        around.run(*kernel.code.functions, *given, first, last, panel, *memory)
 
     def panel_points(self, rows) -> int:
         """How many points the panels hold: a multiple of the lanes, and of 16."""
