@@ -5,6 +5,7 @@ more, one of them for all that go the same way. Plain batches are read and writt
 recording a batch is a call of a `Mapped` rule for each way.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,13 +16,15 @@ from fasttape.api import named
 from fasttape.batches import Batch, placed_axis, spread, ways
 from fasttape.binding import NOTHING
 from fasttape.derivatives import is_constant, shape_of
-from fasttape.errors import ArgumentError, LeakError, OutputError
+from fasttape.errors import ArgumentError, LeakError, OutputError, RandomnessError
 from fasttape.execute.batch import choose, run
 from fasttape.execute.points import HELD, Points, elements
 from fasttape.inner_batch import record_inside
 from fasttape.recording import Recording, name_of, record_call
 from fasttape.transform import nested
 from fasttape.transform.optimize import optimize
+
+PATIENCE = 4  # recordings in which random numbers were drawn, by f or at the same time, before it must be f
 
 
 class Results:
@@ -92,7 +95,7 @@ def run_plain(f: Any, keywords: Any, batch: Batch, out_axes: Any, threads: int |
     results = Results(batch, out_axes)
 
     def record(args: Any) -> Recording:
-        recording, _ = record_call(f, args, keywords, NOTHING, passive=True)
+        recording = recorded(f, args, keywords)
         recording = recording._replace(program=optimize(recording.program))
         results.prepare(recording)
         return recording
@@ -113,6 +116,14 @@ def run_plain(f: Any, keywords: Any, batch: Batch, out_axes: Any, threads: int |
     for _ in ways(batch, record, evaluate):
         pass
     return results.tree()
+
+
+def recorded(f: Any, args: Any, keywords: Any) -> Recording:
+    """A recording at one point that stands for others, so f must not draw random numbers; another thread may."""
+    for _ in range(PATIENCE):
+        with contextlib.suppress(RandomnessError):
+            return record_call(f, args, keywords, NOTHING, passive=True)[0]
+    return record_call(f, args, keywords, NOTHING, passive=True)[0]
 
 
 class Inputs(NamedTuple):

@@ -1,5 +1,6 @@
 """Batches: chunks on several threads, and what becomes of them when something goes wrong."""
 
+import itertools
 import math
 import multiprocessing
 import os
@@ -81,14 +82,16 @@ def test_the_first_error_in_the_order_of_points_is_raised_and_nobody_works_on():
 def test_an_interruption_stops_a_batch_soon(threads):
     program, x = ft.record(lambda x: x * x, 1.0).program, np.ones((100_000, 1))
     out = np.empty_like(x)
-    slow = Executor(program, lambda first: time.sleep(0.01))
-    alive = threading.active_count()
+    alive, calls = threading.active_count(), itertools.count()
+
+    def work(first):
+        if next(calls) == 5:
+            signal.raise_signal(signal.SIGINT)
+        time.sleep(0.01)
+
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
-    timer = threading.Timer(0.1, signal.raise_signal, (signal.SIGINT,))
-    timer.start()
     with pytest.raises(KeyboardInterrupt):
-        batch.run(slow, rows(x, out), threads)
-    timer.join()
+        batch.run(Executor(program, work), rows(x, out), threads)
     signal.signal(signal.SIGINT, before)
     assert threading.active_count() == alive
     assert results(program, x[:50], threads).tolist() == [[1.0]] * 50

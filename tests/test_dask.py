@@ -39,7 +39,7 @@ def dying(function, folder, w, x):
 def client():
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 5}),
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         yield client

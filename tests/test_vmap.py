@@ -2,6 +2,7 @@
 
 import functools
 import math
+import random
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 
 import fasttape as ft
 from fasttape import mapped
-from fasttape.errors import ArgumentError, OutputError, ReplayError, UnsupportedError
+from fasttape.errors import ArgumentError, OutputError, RandomnessError, ReplayError, UnsupportedError
 from tests import programs
 from tests.agree import bits
 
@@ -287,3 +288,8 @@ def test_exceptions_and_keywords_pass():
     with pytest.raises(ValueError, match="nothing to scale"):
         ft.vmap(f)(X, scale=0.0)
     assert ft.grad(smooth)(X[0]).shape == (3,)
+
+
+def test_random_numbers_are_refused():
+    with pytest.raises(RandomnessError):
+        ft.vmap(lambda x: x * random.random())(X)
