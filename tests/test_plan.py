@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import fasttape as ft
 from fasttape.compiler.objects import NATIVE
+from fasttape.execute import interpreter
 from fasttape.execute.plan import KEPT, KNOWN, LARGE
 from fasttape.layout import CONST
 
@@ -223,3 +224,23 @@ def test_plans_of_equal_programs_are_shared_whatever_their_constants():
     for n in range(2 * KEPT):
         ft.grad(lambda x: np.sum(x ** (2 + n)))(np.ones(3))  # noqa: B023
     assert len(KNOWN) == KEPT
+
+
+def test_memory_that_comes_back_while_some_is_taken():
+    """The garbage collector may end an evaluation at any time, also while another one looks for memory."""
+    pool, small, large = interpreter.Pool(), np.empty(8), np.empty(600)
+
+    class Size(float):
+        @property
+        def dtype(self):
+            pool.give(small)
+            return np.dtype(float)
+
+        size = 700
+
+    first = Size()
+    pool.give(large)
+    pool.give(first)
+    taken = pool.take(500, np.dtype(float))
+    assert taken is large
+    assert not any(memory is large for memory in pool.free)

@@ -77,10 +77,13 @@ class Pool(threading.local):
 
     def take(self, slots, dtype) -> np.ndarray:
         """At least `slots` numbers, whatever they are."""
-        fitting = [k for k, memory in enumerate(self.free) if memory.dtype == dtype and memory.size >= slots]
+        fitting = [memory for memory in self.free if memory.dtype == dtype and memory.size >= slots]
         if not fitting:
             return aligned(slots, dtype, element=1)
-        return self.free.pop(min(fitting, key=lambda k: self.free[k].size))
+        chosen = min(fitting, key=lambda memory: memory.size)
+        # Found by identity: a workspace that the garbage collector takes meanwhile puts its memory in front
+        self.free = [memory for memory in self.free if memory is not chosen]
+        return chosen
 
     def give(self, memory):
         """Keep some memory for the next one that asks."""
