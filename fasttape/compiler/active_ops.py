@@ -20,14 +20,13 @@ from numba.extending import lower_builtin, overload
 
 from fasttape import ops
 from fasttape.compiler import active_program as program
+from fasttape.compiler.active_merge import Term, merge
 from fasttape.compiler.active_type import (
     SCALAR,
     Active,
-    Term,
     is_active,
     is_active_array,
     kind_of,
-    merge,
     traced,
 )
 from fasttape.compiler.switch import Emitter, kernel_of
@@ -168,7 +167,7 @@ def linearize(context, builder, op, sig, args, value):
     made, returned = Emitter(context, builder, types.float64).run(rule, [*wanted, types.float64], [*operands, value])
     partials = numbers(context, builder, made, returned)
     linear = ops.LINEAR in row.traits
-    terms = [Term(builder, d, x, linear) for t, x, d in zip(sig.args, args, partials, strict=False) if is_active(t)]
+    terms = [Term(builder, d, x) for t, x, d in zip(sig.args, args, partials, strict=False) if is_active(t)]
     return merge(context, builder, value, terms, linear=linear)
 
 

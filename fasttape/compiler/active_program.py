@@ -56,9 +56,9 @@ def writer(module):
         place = cgutils.alloca_once_value(builder, node)
         some = builder.icmp_unsigned("!=", builder.bitcast(number, WORD), NOWHERE)
         with builder.if_then(builder.and_(some, builder.icmp_unsigned("==", node, NOWHERE))):
-            builder.store(append(builder, live, number, NOWHERE, ir.Constant(REAL, float(CONST)), give_up), place)
+            builder.store(append(builder, live, live, number, NOWHERE, ir.Constant(REAL, float(CONST)), give_up), place)
         operands.append(builder.load(place))
-    builder.ret(append(builder, operands[0], line, operands[1], opcode, give_up))
+    builder.ret(append(builder, live, operands[0], line, operands[1], opcode, give_up))
     return found
 
 

@@ -1,13 +1,10 @@
 """Active numbers: what a float is while a function compiled by Numba is recorded from inside.
 
 An active number is (val, dot, node): its value, and dot = d val / d node, the derivative by a slot of the linear tape
-in `compiler.linear_memory`. The upper half of `node` locates the header of that tape, the lower half is the slot. An
-operation on one slot only scales dot, in registers (chain rule); a record is written where two slots meet, and where
-dot would leave the range in which products are exact. Zero absorbs, so whatever has dot = 0 is passive, and memory
-filled with zeros holds the passive number 0.0.
+in `compiler.linear_memory`. The upper half of `node` locates the header of that tape, the lower half is the slot. Zero
+absorbs, so dot is 0 just where the number is passive, which has node 0; memory filled with zeros holds the passive 0.0.
+`compiler.active_merge` says when an operation writes a record.
 """
-
-import functools
 
 from llvmlite import ir
 from numba import types
@@ -15,10 +12,7 @@ from numba.core import cgutils
 from numba.core.typeconv import Conversion
 from numba.extending import intrinsic, lower_cast, models, register_model
 
-from fasttape.compiler.linear_memory import push, push_exactly
-
 REAL, WORD = ir.DoubleType(), ir.IntType(64)
-LOWEST, RANGE = 64, 1918  # biased exponents of dot, from 2**-959 on, between which it is kept in registers
 PASSIVE = (types.Float, types.Integer, types.Boolean)
 
 
@@ -88,59 +82,6 @@ def promote(context, builder, source, target, x):
     made = cgutils.create_struct_proxy(target)(context, builder)  # all zero
     made.val = context.cast(builder, x, source, types.float64)
     return made._getvalue()
-
-
-class Term:
-    """What one operand contributes to an active result: times(partial, dot) by its node, if it is live."""
-
-    def __init__(self, builder, partial, operand, linear):
-        zero = ir.Constant(REAL, 0.0)
-        self.partial = partial
-        _, self.dot, self.node = unpack(builder, operand)
-        self.live = builder.fcmp_unordered("!=", self.dot, zero)
-        self.product = builder.fmul(partial, self.dot)
-        if not linear:  # the partial may be 0, inf or nan
-            self.live = builder.and_(self.live, builder.fcmp_unordered("!=", partial, zero))
-            self.product = builder.select(self.live, self.product, zero)
-
-    def leaves_range(self, builder):
-        """Whether the product is too near overflow or underflow, or inf or nan, to stay in registers."""
-        doubled = builder.shl(builder.bitcast(self.product, WORD), ir.Constant(WORD, 1))  # without the sign
-        above = builder.sub(doubled, ir.Constant(WORD, LOWEST << 53))
-        return builder.and_(self.live, builder.icmp_unsigned(">", above, ir.Constant(WORD, RANGE << 53)))
-
-
-def merge(context, builder, val, terms, *, linear):
-    """The active number `val` of one or two terms; `linear` says that the partials are constants near 1."""
-    dot, node = (cgutils.alloca_once_value(builder, x) for x in (terms[0].product, terms[0].node))
-    if len(terms) == 2:
-        first, second = terms
-        builder.store(builder.fadd(first.product, second.product), dot)
-        builder.store(builder.select(first.live, first.node, second.node), node)
-        both = builder.and_(first.live, second.live)
-        with builder.if_then(builder.and_(both, builder.icmp_unsigned("!=", first.node, second.node))):
-            builder.store(push(context, builder, first.node, first.product, second.node, second.product), node)
-            builder.store(ir.Constant(REAL, 1.0), dot)
-    if not linear:
-        leaving = functools.reduce(builder.or_, [term.leaves_range(builder) for term in terms])
-        with builder.if_then(leaving, likely=False):
-            builder.store(push_all(context, builder, terms), node)
-            builder.store(ir.Constant(REAL, 1.0), dot)
-    return pack(context, builder, val, builder.load(dot), builder.load(node))
-
-
-def push_all(context, builder, terms):
-    """The node of a new slot for terms whose products have left the range: each dot gets a slot of its own before."""
-    nowhere, zero = ir.Constant(WORD, 0), ir.Constant(REAL, 0.0)
-    operands = []
-    for term in terms:
-        operands += [
-            builder.select(term.live, term.node, nowhere),
-            term.dot,
-            builder.select(term.live, term.partial, zero),
-        ]
-    operands += [nowhere, zero, zero] * (2 - len(terms))
-    return push_exactly(context, builder, operands)
 
 
 @intrinsic

@@ -189,9 +189,8 @@ def header_of(builder, node):
     return builder.inttoptr(builder.shl(builder.lshr(node, word(32)), word(16)), WORD.as_pointer())
 
 
-def append(builder, a, da, b, db, when_full):
-    """Append a record with operands a and b, one of which may be no operand; the node of its slot."""
-    live = builder.select(builder.icmp_unsigned("==", a, word(0)), b, a)
+def append(builder, live, a, da, b, db, when_full):
+    """Append a record with operands a and b to the tape that a live node is on; the node of its slot."""
     header = header_of(builder, live)
     length = builder.gep(header, [word(LENGTH)])
     reserve(builder, header, builder.add(builder.load(length), word(1)), when_full)
@@ -202,32 +201,6 @@ def append(builder, a, da, b, db, when_full):
         builder.store(x, builder.gep(place, [ir.Constant(HALF, 0), ir.Constant(HALF, k)]))
     builder.store(builder.add(slot, word(1)), length)
     return builder.or_(builder.and_(live, word(-1 << 32)), slot)
-
-
-def push(context, builder, a, da, b, db):
-    """Append a record in the function that is being compiled."""
-    return append(builder, a, da, b, db, full(context))
-
-
-def push_exactly(context, builder, operands):
-    """Append a record of (node, dot, partial) twice, with partials as they are: each dot gets a slot before.
-
-    A node of 0 is no operand.
-    """
-    three = [WORD, REAL, REAL]
-    found, inner = function(builder.module, "fasttape_push_exactly", three * 2, WORD)
-    if inner is not None:
-        weights = []
-        for node, dot, partial in (found.args[:3], found.args[3:]):
-            moved = cgutils.alloca_once_value(inner, node)
-            with inner.if_then(inner.icmp_unsigned("!=", node, word(0))):
-                inner.store(append(inner, node, dot, word(0), ir.Constant(REAL, 0.0), give_up), moved)
-            weights += [inner.load(moved), partial]
-        inner.ret(append(inner, *weights, give_up))
-    node = builder.call(found, operands)
-    with builder.if_then(builder.icmp_unsigned("==", node, word(0)), likely=False):
-        full(context)(builder)
-    return node
 
 
 def give_up(builder):
