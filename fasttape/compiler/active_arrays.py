@@ -25,6 +25,7 @@ from fasttape.compiler.active_type import (
     val_of,
 )
 from fasttape.compiler.jit import INTERNAL, kernel
+from fasttape.compiler.wide_records import inner_product, weighted_sum
 
 FUNCTIONS = {}
 METHODS = {}
@@ -84,12 +85,17 @@ def of_numbers(*arrays):
     return all(isinstance(t, types.Array) and isinstance(t.dtype, SCALAR) for t in arrays)
 
 
-@active_form(np.sum, "sum")
-def total(a):
+@kernel
+def total_of_scalars(a, weights):
     s = 0.0
     for x in a.flat:
         s = s + x
     return s
+
+
+@active_form(np.sum, "sum")
+def total(a):
+    return weighted_sum(a, None, total_of_scalars)
 
 
 @active_form(np.mean, "mean")
@@ -205,13 +211,18 @@ def outer(a, b):
 
 
 @kernel
-def inner(a, b):
+def inner_of_scalars(a, b):
     s = 0.0
-    if a.size != b.size:
-        raise ValueError("incompatible array sizes for np.dot(a, b)")
     for k in range(a.size):
         s = s + a[k] * b[k]
     return s
+
+
+@kernel
+def inner(a, b):
+    if a.size != b.size:
+        raise ValueError("incompatible array sizes for np.dot(a, b)")
+    return inner_product(a, b, inner_of_scalars)
 
 
 @kernel

@@ -99,14 +99,15 @@ def settle(module):
         nodes = builder.or_(nodes, node)
         operands.append((node, factor, builder.select(live, partial, ZERO)))
     with builder.if_then(beyond):
-        live = builder.select(builder.icmp_unsigned("==", operands[0][0], NOWHERE), operands[1][0], operands[0][0])
-        weights = []
-        for node, factor, partial in operands:
+        swapped = builder.icmp_unsigned("==", operands[0][0], NOWHERE)
+        weights, pairs = [], list(zip(*operands, strict=True))
+        for k in range(2):  # the first is live
+            node, factor, partial = (builder.select(swapped, pair[1 - k], pair[k]) for pair in pairs)
             moved = cgutils.alloca_once_value(builder, node)
             with builder.if_then(builder.icmp_unsigned("!=", node, NOWHERE)):
                 builder.store(append(builder, node, node, factor, NOWHERE, ZERO, overflow), moved)
             weights += [builder.load(moved), partial]
-        settled(builder, ONE, append(builder, live, *weights, overflow), ir.Constant(FLAG, 0))
+        settled(builder, ONE, append(builder, weights[0], *weights, overflow), ir.Constant(FLAG, 0))
     settled(builder, dot, nodes, ir.Constant(FLAG, 0))
     return found
 

@@ -15,7 +15,7 @@ from numba.extending import overload
 from fasttape.compiler import active_ops  # noqa: F401  teaches Numba the operations on active numbers
 from fasttape.compiler.active_type import SCALAR, active, as_active, traced
 from fasttape.compiler.jit import INTERNAL, OPTIONS
-from fasttape.compiler.linear_export import count, leads, marks, take_records, write
+from fasttape.compiler.linear_export import count, leads, marks, nodes_of, plain_records, records_of, write
 from fasttape.compiler.linear_memory import LENGTH, THREAD
 from fasttape.compiler.linear_sweep import (
     arguments,
@@ -121,7 +121,9 @@ def linear_driver(digest, argnums):
         output = of_output(y)  # noqa: F821
         numbers = np.empty(count(output), active)
         write(output, numbers, 0)
-        return primal(y), marks(output), leads(numbers, start), take_records(tape, start, size)
+        records = records_of(tape, start, size)
+        nodes = nodes_of(records, size)
+        return primal(y), marks(output), leads(numbers, start, nodes), plain_records(records, start, size, nodes)
 
     return value_and_records
 

@@ -72,30 +72,60 @@ def marks_of(t):
 
 
 @kernel
-def leads(numbers, first):
-    """Where active numbers lead, with the slot `first` as node 1."""
-    made = np.empty(numbers.size, LEAD)
-    for k, x in enumerate(numbers):
-        slot = np.int64(node_of(x) & np.uint64(LOW_HALF))
-        live = dot_of(x) != 0.0 and slot >= first
-        made[k].node = slot - first + 1 if live else 0
-        made[k].coefficient = dot_of(x) if live else 0.0
-    return made
-
-
-@kernel
-def take_records(tape, first, inputs):
-    """The records behind some inputs, which begin at the slot `first`, now node 1; the tape loses them all."""
+def records_of(tape, first, inputs):
+    """The records behind some inputs, which begin at the slot `first`; the tape loses them all."""
     words = header(tape)
     length, failed = words[LENGTH], words[FAILED]
     words[LENGTH], words[FAILED] = first, 0
     if failed:
         raise MemoryError(FULL)
-    records = carray(pointer(words[RECORDS]), (length,), RECORD)
-    made = np.empty(length - first - inputs, RECORD)
-    for k in range(made.size):
-        record = records[first + inputs + k]
-        made[k].a = np.int64(record.a) - first + 1 if record.a else 0
-        made[k].b = np.int64(record.b) - first + 1 if record.b else 0
-        made[k].da, made[k].db = record.da, record.db
+    return carray(pointer(words[RECORDS]), (length,), RECORD)[first + inputs :]
+
+
+@kernel
+def nodes_of(records, inputs):
+    """The node of each slot from the first input on, which is node 1.
+
+    A record of many terms (`compiler.wide_records`) stands for as many nodes as it takes to add these up.
+    """
+    nodes = np.arange(1, inputs + 1 + records.size)
+    last = inputs
+    for k, record in enumerate(records):
+        last += record.b - 1 if record.a == 0 else 1
+        nodes[inputs + k] = last
+    return nodes
+
+
+@kernel
+def leads(numbers, first, nodes):
+    """Where active numbers lead; `nodes` are those of the slots from `first` on."""
+    made = np.empty(numbers.size, LEAD)
+    for k, x in enumerate(numbers):
+        slot = np.int64(node_of(x) & np.uint64(LOW_HALF))
+        live = dot_of(x) != 0.0 and slot >= first
+        made[k].node = nodes[slot - first] if live else 0
+        made[k].coefficient = dot_of(x) if live else 0.0
     return made
+
+
+@kernel
+def plain_records(records, first, inputs, nodes):
+    """Records of two operands by node instead of slot; `nodes` are those of the slots from `first` on."""
+    made, at = np.empty(nodes[-1] - inputs if nodes.size else 0, RECORD), 0
+    for k, record in enumerate(records):
+        if record.a == 0:
+            total = nodes[inputs + k - record.b]
+            for term in range(k - record.b + 1, k):
+                put(made, at, total, 1.0, nodes[inputs + term], 1.0)
+                at += 1
+                total = inputs + at
+        else:
+            put(made, at, nodes[record.a - first], record.da, nodes[record.b - first] if record.b else 0, record.db)
+            at += 1
+    return made
+
+
+@kernel
+def put(records, k, a, da, b, db):
+    """Write a record."""
+    records[k].a, records[k].b, records[k].da, records[k].db = a, b, da, db

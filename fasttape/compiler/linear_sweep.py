@@ -18,7 +18,7 @@ from fasttape.compiler.active_type import (
     node_of,
     val_of,
 )
-from fasttape.compiler.jit import INTERNAL, kernel
+from fasttape.compiler.jit import INTERNAL, inlined, kernel
 from fasttape.compiler.linear_memory import (
     ADJOINTS,
     FAILED,
@@ -322,6 +322,13 @@ def reverse(tape, first, count, y):
     return found
 
 
+@inlined
+def spread(adjoints, record, g):
+    """Add to the adjoints of the operands of a record what the adjoint g of its result makes of them."""
+    adjoints[record.a] = times_plus(record.da, g, adjoints[record.a])
+    adjoints[record.b] = times_plus(record.db, g, adjoints[record.b])
+
+
 @kernel
 def sweep(records, adjoints, g, slot, inputs):
     """Propagate the adjoint g of a slot to the slots before `inputs`.
@@ -332,6 +339,11 @@ def sweep(records, adjoints, g, slot, inputs):
     while slot >= inputs:
         record, before = records[slot], slot - one
         if is_zero(g):
+            g = adjoints[before]
+        elif record.a == 0:
+            before -= np.uint32(record.b)
+            for k in range(before + one, slot):
+                spread(adjoints, records[k], g)
             g = adjoints[before]
         else:
             adjoints[record.a] = times_plus(record.da, g, adjoints[record.a])
