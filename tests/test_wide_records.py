@@ -35,10 +35,8 @@ def palindrome(x):
 
 @numba.njit
 def on_one_slot(p, n):
-    made = np.empty(n)
-    for k in range(n):
-        made[k] = p * (k + 1.0)
-    return np.sum(made) + np.dot(made, np.ones(n))
+    multiples = np.arange(1.0, n + 1.0) * p
+    return np.sum(multiples) + np.dot(multiples, np.ones(n))
 
 
 @numba.njit
