@@ -13,7 +13,7 @@ from fasttape.derivatives import jacobian as jacobian_of
 from fasttape.direct import BOTH, GRADIENT
 from fasttape.errors import ArgnumsError, ArgumentError, LeakError
 from fasttape.evaluation import Evaluator
-from fasttape.inside import is_compiled, linear_tape, value_and_gradient
+from fasttape.inside import ValueAndGradient, is_compiled, linear_tape
 from fasttape.recording import name_of, record_call, scalar_output
 from fasttape.transform import nested
 
@@ -48,10 +48,10 @@ def by_linearizing(
     return by_recording(f, args, keywords, argnums, plain, inner, has_aux)
 
 
-def differentiate(
-    f: Callable[..., Any], args: Any, keywords: Any, argnums: int | Sequence[int], has_aux: bool, what: str
-) -> tuple[Any, Any, Any]:
-    """(value, gradient, aux) of a scalar function."""
+def differentiating(
+    f: Callable[..., Any], argnums: int | Sequence[int], has_aux: bool, what: str
+) -> Callable[[Any, Any], tuple[Any, Any, Any]]:
+    """A function (args, keywords) -> (value, gradient, aux) for a scalar function."""
 
     def plain(recording: Any, values: Any) -> Any:
         scalar_output(recording, what)
@@ -61,12 +61,14 @@ def differentiate(
     def inner(call: nested.Inner) -> Any:
         return call.value, call.gradient(), call.aux
 
-    if is_compiled(f) and nested.enclosing((args, keywords)) is None:
-        inside: tuple[Any, Any, Any] | None = value_and_gradient(f, args, keywords, argnums, has_aux, what)
-        if inside is not None:
-            return inside
-    found: tuple[Any, Any, Any] = by_recording(f, args, keywords, argnums, plain, inner, has_aux)
-    return found
+    def run(args: Any, keywords: Any) -> tuple[Any, Any, Any]:
+        found: tuple[Any, Any, Any] | None = inside(args, keywords) if inside is not None else None
+        if found is None:
+            found = by_recording(f, args, keywords, argnums, plain, inner, has_aux)
+        return found
+
+    inside = ValueAndGradient(f, argnums, has_aux, what) if is_compiled(f) else None
+    return run
 
 
 def value_and_grad(
@@ -82,9 +84,10 @@ def value_and_grad(
     >>> ft.value_and_grad(lambda x: np.sum(x * x))(np.array([1.0, 2.0]))
     (5.0, array([2., 4.]))
     """
+    call = differentiating(f, argnums, has_aux, "value_and_grad")
 
     def run(*args: Any, **keywords: Any) -> Any:
-        value, gradient, aux = differentiate(f, args, keywords, argnums, has_aux, "value_and_grad")
+        value, gradient, aux = call(args, keywords)
         return ((value, aux) if has_aux else value), gradient
 
     return named("value_and_grad", f, run, None if has_aux else Differentiated(BOTH, f, argnums))
@@ -102,9 +105,10 @@ def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: boo
     >>> ft.grad(lambda x: math.exp(2.0 * x))(0.0)
     2.0
     """
+    call = differentiating(f, argnums, has_aux, "grad")
 
     def run(*args: Any, **keywords: Any) -> Any:
-        _, gradient, aux = differentiate(f, args, keywords, argnums, has_aux, "grad")
+        _, gradient, aux = call(args, keywords)
         return (gradient, aux) if has_aux else gradient
 
     return named("grad", f, run, None if has_aux else Differentiated(GRADIENT, f, argnums))

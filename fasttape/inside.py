@@ -17,6 +17,8 @@ from fasttape.recorders.liftable import inner_function
 from fasttape.recorders.scalar import TracedScalar
 from fasttape.recording import Output, auxiliary, name_of, own
 
+MOST_KINDS = 256  # kinds of arguments that a transform remembers
+
 
 def is_compiled(f) -> bool:
     """Whether f is a function that Numba compiles, from Python code of the user's."""
@@ -44,23 +46,71 @@ def read(f, args, keywords, argnums):
     return arguments and (signature, arguments)
 
 
-def value_and_gradient(f, args, keywords, argnums, has_aux, what):
-    """(value, gradient, aux) of a call of a compiled scalar function; None where it has to be recorded as Python."""
-    from fasttape.compiler.compiled_gradient import record_inside, value_and_adjoints_of
+class ValueAndGradient:
+    """(value, gradient, aux) of calls of a compiled scalar function; None where one has to be recorded as Python.
 
-    given = read(f, args, keywords, argnums)
-    if given is None:
-        return None
-    signature, arguments = given
-    found = record_inside(value_and_adjoints_of(f, signature.argnums, has_aux), arguments)
-    if found is None:
-        return None
-    value, adjoints = found
-    aux = None
-    if has_aux:
-        value, aux = auxiliary(value, signature.name)
-    check_scalar(value, what, signature.name)
-    return value, binding.gradient(signature, adjoints, {}), aux
+    A call with numbers and arrays of kinds that were met before goes straight to compiled code.
+    """
+
+    def __init__(self, f, argnums, has_aux, what):
+        from fasttape.compiler.compiled_gradient import record_inside, value_and_adjoints_of
+
+        self.f, self.argnums, self.has_aux, self.what = f, argnums, has_aux, what
+        self.record, self.driver = record_inside, value_and_adjoints_of
+        self.known: dict[Any, Known] = {}  # by the kinds of all arguments
+
+    def __call__(self, args, keywords):
+        kinds = None if keywords else tuple(map(kind_of, args))
+        known = self.known.get(kinds)
+        if known is not None:
+            found = self.record(known.driver, args)
+        else:
+            given = read(self.f, args, keywords, self.argnums)
+            if given is None:
+                return None
+            signature, arguments = given
+            driver = self.driver(self.f, signature.argnums, self.has_aux)
+            found = self.record(driver, arguments)
+        if found is None:
+            return None
+        value, adjoints = found
+        aux = None
+        if self.has_aux:
+            value, aux = auxiliary(value, name_of(self.f))
+        if type(value) is not float:
+            check_scalar(value, self.what, name_of(self.f))
+        if known is not None:
+            return value, known.gradient(adjoints), aux
+        if kinds and None not in kinds and not any(type(args[n]) is int for n in signature.argnums):
+            self.known[kinds] = Known(driver, signature)
+            if len(self.known) > MOST_KINDS:
+                self.known.pop(next(iter(self.known)), None)
+        return value, binding.gradient(signature, adjoints, {}), aux
+
+
+class Known:
+    """What all calls with arguments of some kinds have in common, each of which is a number or an array."""
+
+    def __init__(self, driver, signature):
+        self.driver, self.single = driver, signature.single
+        leaves = [signature.leaves[n] for n in signature.argnums]
+        self.places = [(x.start, x.stop, None if x.kind == binding.SCALAR else x.shape) for x in leaves]
+
+    def gradient(self, adjoints):
+        """The adjoints of the inputs, whose memory is nobody else's, like the differentiated arguments."""
+        chosen = [
+            adjoints.item(start) if shape is None else adjoints[start:stop].reshape(shape)
+            for start, stop, shape in self.places
+        ]
+        return chosen[0] if self.single else tuple(chosen)
+
+
+def kind_of(x):
+    """What of an argument decides how a call is recorded; None where that takes a closer look."""
+    kind = type(x)
+    if kind is np.ndarray:
+        return x.dtype, x.shape
+    return kind if kind in (float, int, bool, str) else None
 
 
 def linear_tape(f, args, keywords, argnums, has_aux):

@@ -222,14 +222,15 @@ def record_inside(run, args, *more):
     start = THREAD.header[LENGTH]
     try:
         return run.compiled(THREAD.address, args, *more)
-    except Exception:
+    except BaseException as error:
+        THREAD.header[LENGTH] = start
+        if not isinstance(error, Exception):
+            raise
         kinds = tuple(map(numba.typeof, args))
         if any(given[1] == types.BaseTuple.from_types(kinds) for given in run.compiled.overloads):
             raise  # it compiled, and this is what it does
         run.refused.add(kinds)
         return None
-    finally:
-        THREAD.header[LENGTH] = start
 
 
 def positional(dispatcher, args, keywords):

@@ -345,13 +345,15 @@ def sweep(records, adjoints, g, slot, inputs):
             for k in range(before + one, slot):
                 spread(adjoints, records[k], g)
             g = adjoints[before]
-        else:
+        elif record.b == before:
             adjoints[record.a] = times_plus(record.da, g, adjoints[record.a])
-            if record.b == before:
-                g = times_plus(record.db, g, adjoints[before])
-            else:
-                adjoints[record.b] = times_plus(record.db, g, adjoints[record.b])
-                g = adjoints[before]
+            g = times_plus(record.db, g, adjoints[before])
+        elif record.a == before:
+            adjoints[record.b] = times_plus(record.db, g, adjoints[record.b])
+            g = times_plus(record.da, g, adjoints[before])
+        else:
+            spread(adjoints, record, g)
+            g = adjoints[before]
         adjoints[before] = 0.0
         slot = before
     adjoints[slot] = g
