@@ -40,7 +40,7 @@ def by_linearizing(
     f: Any, args: Any, keywords: Any, argnums: Any, use: Any, plain: Any, inner: Any, has_aux: bool = False
 ) -> Any:
     """As `by_recording`; of a compiled function that records on a linear tape what `use` makes of its derivative."""
-    if is_compiled(f) and nested.enclosing((args, keywords)) is None:
+    if is_compiled(f):
         found: Any = linear_tape(f, args, keywords, argnums, has_aux)
         if found is not None:
             call, value, linear = found

@@ -16,6 +16,7 @@ from fasttape.recorders.array import TracedArray
 from fasttape.recorders.liftable import inner_function
 from fasttape.recorders.scalar import TracedScalar
 from fasttape.recording import Output, auxiliary, name_of, own
+from fasttape.transform import nested
 
 MOST_KINDS = 256  # kinds of arguments that a transform remembers
 
@@ -38,6 +39,8 @@ def read(f, args, keywords, argnums):
     """The signature of a call of a compiled function and its arguments by position; None where it is for Python."""
     from fasttape.compiler.compiled_gradient import positional
 
+    if nested.enclosing((args, keywords)) is not None:
+        return None
     signature, values = binding.read(name_of(f), args, keywords, argnums, passive=False)
     if not all(map(fits, signature.leaves, values)) or not all(map(is_plain_structure, signature.structures)):
         return None
