@@ -12,9 +12,10 @@ import numpy as np
 
 from fasttape.api import Differentiated
 from fasttape.binding import NOTHING
+from fasttape.derivatives import replayed
 from fasttape.direct import GRADIENT, VALUE, Direct
 from fasttape.errors import ArgumentError, ReplayError
-from fasttape.evaluation import Evaluator, forward_only
+from fasttape.evaluation import Evaluator
 from fasttape.execute.caller import BUSY, HITS, NEXT, Caller, caller_class
 from fasttape.execute.interpreter import address
 from fasttape.recorders.dependencies import Dependencies
@@ -106,17 +107,15 @@ class Paths:
         recording, values = record_call(self.recorded, args, keywords, self.argnums, passive=True)
         if self.what != VALUE:
             scalar_output(recording, "grad" if self.what == GRADIENT else "value_and_grad")
-        evaluator = Evaluator(recording, again=True)
-        if self.what == VALUE:
-            evaluator = forward_only(evaluator)
-        result = evaluator.run(values, getattr(evaluator, self.what), keep=self.what != VALUE)
+        evaluator, what = replayed(Evaluator(recording, again=True), self.what)
+        result = evaluator.run(values, getattr(evaluator, what), keep=what != VALUE)
         unknown = opaque(recording)
         with self.lock:
             self.recordings += 1
             self.causes[cause if cause in self.causes or len(self.causes) < MOST_CAUSES else "others"] += 1
             self.unknown |= unknown
             if not unknown:
-                self.keep(Direct(evaluator, self.what), kept)
+                self.keep(Direct(evaluator, what), kept)
         self.report()
         return result
 

@@ -9,9 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fasttape import binding, trees
+from fasttape.direct import BOTH, VALUE
 from fasttape.errors import ArgumentError, OutputError
+from fasttape.evaluation import Evaluator, forward_only
+from fasttape.execute.schedule import is_elementwise
 from fasttape.recording import Output, Recording, outputs_of
 from fasttape.transform import nested
+from fasttape.transform.optimize import optimize
 from fasttape.transform.programs import gradient_program, jacobian_program, sparsity, tangent_program
 
 
@@ -96,6 +100,24 @@ def gradient_recording(recording: Recording, *, with_value: bool) -> Recording:
     gradient = like_inputs(signature, places)
     order, structure = trees.flatten((0, gradient) if with_value else gradient)
     return recording._replace(program=program, outputs=tuple(outputs[k] for k in order), structure=structure)
+
+
+def replayed(evaluator: Evaluator, what: str) -> tuple[Evaluator, str]:
+    """An evaluator that returns `what` of a recording many times, and the name under which it does.
+
+    Where elementwise operations on long arrays are most of the work, a gradient is a forward sweep over a program of
+    its own, whose loops over the elements hold value and derivative together.
+    """
+    if what == VALUE:
+        return forward_only(evaluator), what
+    recording = evaluator.recording
+    same_type = all(leaf.dtype in (float, recording.program.dtype) for leaf in differentiated(recording.signature))
+    if same_type and is_elementwise(recording.program):
+        made = gradient_recording(recording, with_value=what == BOTH)
+        alone = Evaluator(made._replace(program=optimize(made.program)), again=True, only_forward=True)
+        if alone.looped is not None:
+            return alone, VALUE
+    return evaluator, what
 
 
 def tangent_recording(recording: Recording) -> Recording:

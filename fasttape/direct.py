@@ -237,7 +237,7 @@ class Direct:
     def fill(self) -> None:
         """Describe the recording; raises `UnknownError`."""
         evaluator, program = self.evaluator, self.evaluator.program
-        if evaluator.plan.calls:
+        if evaluator.plan.calls or evaluator.looped is not None:
             raise UnknownError
         taken, returned = Nodes(program.dtype), Nodes(program.dtype)
         describe_arguments(taken, evaluator)

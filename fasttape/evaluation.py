@@ -10,30 +10,38 @@ from fasttape import binding
 from fasttape.errors import ReplayError
 from fasttape.execute.interpreter import Workspace
 from fasttape.execute.linear import LinearTape
+from fasttape.execute.loops import looped
 from fasttape.execute.plan import plan_for
 from fasttape.execute.swept import Swept
 from fasttape.recorders.dependencies import check
 from fasttape.recording import outputs_of
 from fasttape.transform.forward import chained
 
+LONG = 256  # outputs in a run that is worth copying as one
+
 
 class Evaluator:
     """A recording with its plan and the workspaces that are not in use; threads may share it."""
 
-    def __init__(self, recording, *, whole=False, again=False):
+    def __init__(self, recording, *, whole=False, again=False, only_forward=False):
         """With `whole`, an evaluation has the value of every slot, as traces and linear tapes want them.
 
-        `again` says that there will be many.
+        `again` says that there will be many, `only_forward` that no reverse sweep follows one.
         """
         self.recording = recording
         self.program, self.signature = recording.program, recording.signature
-        self.whole, self.again = whole, again
+        self.whole, self.again, self.only_forward = whole, again, only_forward
         self.idle: deque[Workspace] = deque()
 
     @functools.cached_property
     def plan(self):
         segments = None if self.whole else tuple((leaf.start, leaf.stop) for leaf in self.signature.leaves)
         return plan_for(self.program, segments, again=self.again)
+
+    @functools.cached_property
+    def looped(self):
+        """The loops that evaluations run in, or None."""
+        return looped(self.plan, self.program) if self.only_forward else None
 
     def leaves(self, args, *, exact=False):
         """The leaves of arguments for which the recording holds, as `binding.match`; raises `ReplayError`."""
@@ -65,15 +73,27 @@ class Evaluator:
             workspace.calls.known = self.recording.known
         placed = workspace.place(values)
         binding.fill(self.signature, values, workspace.inputs, placed)
-        stopped = workspace.forward(keep=keep)
+        stopped = workspace.forward(keep=keep) if self.looped is None else self.looped.forward(workspace)
         if stopped < self.program.ops.size:
             self.idle.append(workspace)
             raise guard_error(self.program, stopped)
         return workspace
 
+    @functools.cached_property
+    def runs(self) -> list[tuple[int, int]]:
+        """The (start, stop) of the output slots that follow one another."""
+        slots = self.program.outputs.astype(np.int64)
+        starts = np.flatnonzero(np.diff(slots, prepend=-2) != 1)
+        return [(int(part[0]), int(part[-1]) + 1) for part in np.split(slots, starts[1:]) if part.size]
+
     def outputs(self, workspace):
         """What the function returns."""
-        return outputs_of(self.recording, workspace.values[self.program.outputs])
+        slots = self.program.outputs
+        if slots.size < LONG or len(self.runs) > slots.size // LONG:
+            numbers = workspace.values[slots]
+        else:
+            numbers = np.concatenate([workspace.values[start:stop] for start, stop in self.runs])
+        return outputs_of(self.recording, numbers)
 
     def gradient(self, workspace):
         """The gradient by the differentiated arguments."""
@@ -99,7 +119,10 @@ class Evaluator:
 def forward_only(evaluator: Evaluator) -> Evaluator:
     """The same for values alone, where that is faster."""
     program = chained(evaluator.program)
-    return evaluator if program is evaluator.program else Evaluator(evaluator.recording._replace(program=program))
+    if program is not evaluator.program:
+        return Evaluator(evaluator.recording._replace(program=program))
+    alone = Evaluator(evaluator.recording, again=evaluator.again, only_forward=True)
+    return evaluator if alone.looped is None else alone
 
 
 def guard_error(program, stopped, where="this point") -> ReplayError:

@@ -17,6 +17,8 @@ from fasttape.recorders.freeze import freeze
 from fasttape.recorders.lift import run_lifted
 from fasttape.recorders.scalar import TracedScalar, mixed
 
+FEW = 64  # numbers that are all turned into Python numbers at once
+
 
 class Output(NamedTuple):
     """One leaf of the outputs: a place in the vector of output slots, or a value that depends on no input."""
@@ -117,7 +119,7 @@ def outputs_of(recording, numbers, *, tangent=False, before=()):
 
     These stand along the last axis; `before` is the shape in front of it, that of a stack of tangents.
     """
-    floats = numbers.dtype == np.float64 and len(recording.outputs) > 1 and not before
+    floats = numbers.dtype == np.float64 and len(recording.outputs) > 1 and numbers.size <= FEW and not before
     leaves, plain = [], numbers.tolist() if floats else None
     for out in recording.outputs:
         if plain and out.shape is None and out.stop > out.start:

@@ -11,10 +11,11 @@ from fasttape.derivatives import (
     gradient_recording,
     jacobian,
     jacobian_recording,
+    replayed,
     tangent_recording,
 )
 from fasttape.errors import ArgumentError, ReplayError
-from fasttape.evaluation import Evaluator, forward_only
+from fasttape.evaluation import Evaluator
 from fasttape.execute.interpreter import Workspace
 from fasttape.native import NativeTape
 from fasttape.program import Program
@@ -238,19 +239,19 @@ class Tape:
 
     @functools.cached_property
     def _value(self) -> Callable[..., Any]:
-        caller: Callable[..., Any] = direct.caller_of(forward_only(self._evaluator), direct.VALUE)
+        caller: Callable[..., Any] = direct.caller_of(*replayed(self._evaluator, direct.VALUE))
         return caller
 
     @functools.cached_property
     def _gradient(self) -> Callable[..., Any]:
         scalar_output(self._recording, "grad")
-        caller: Callable[..., Any] = direct.caller_of(self._evaluator, direct.GRADIENT)
+        caller: Callable[..., Any] = direct.caller_of(*replayed(self._evaluator, direct.GRADIENT))
         return caller
 
     @functools.cached_property
     def _value_and_gradient(self) -> Callable[..., Any]:
         scalar_output(self._recording, "value_and_grad")
-        caller: Callable[..., Any] = direct.caller_of(self._evaluator, direct.BOTH)
+        caller: Callable[..., Any] = direct.caller_of(*replayed(self._evaluator, direct.BOTH))
         return caller
 
     def trace(self, *args: Any) -> show.Trace:

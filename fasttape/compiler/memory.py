@@ -34,18 +34,18 @@ def _scatter(x, at, n, address, step):
             carray(pointer(np.int64(address) + np.int64(i) * step, x.dtype), 1)[0] = x[place + i]
 
 
-def seen(address, step, n, dtype) -> np.ndarray:
+def view(address, shape, strides, dtype) -> np.ndarray:
     """Memory as an array."""
-    interface = {"data": (int(address), False), "shape": (n,), "strides": (int(step),), "typestr": dtype.str}
+    interface = {"data": (int(address), False), "shape": shape, "strides": strides, "typestr": dtype.str}
     return np.asarray(type("Memory", (), {"__array_interface__": interface | {"version": 3}})())
 
 
 def _gather_twin(address, step, n, out, at):
-    out[at : at + n] = seen(address, step, n, out.dtype)
+    out[at : at + n] = view(address, (n,), (int(step),), out.dtype)
 
 
 def _scatter_twin(x, at, n, address, step):
-    seen(address, step, n, x.dtype)[:] = x[at : at + n]
+    view(address, (n,), (int(step),), x.dtype)[:] = x[at : at + n]
 
 
 gather, scatter = (_gather_twin, _scatter_twin) if config.DISABLE_JIT else (_gather, _scatter)

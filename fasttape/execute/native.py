@@ -67,7 +67,8 @@ class Native:
         fails = rows + (n + m) * panel * size
         ins = fails + 4 * panel
         words[(fails - workspace) // 8 : (ins - workspace) // 8] = HELD
-        arrays = points.sources, points.source_steps, n, points.targets, points.target_steps, m, points.failed
+        failed = points.failed if points.failed.size else 0
+        arrays = points.sources, points.source_steps, n, points.targets, points.target_steps, m, failed
         given = (address(x) if isinstance(x, np.ndarray) else x for x in arrays)
         memory = workspace, rows, fails, ins, ins + 8 * n, ins + 8 * (n + m), address(table(program.dtype))
         around = driver(self.style, self.target)  # held while it runs: another thread's may take its place in the cache

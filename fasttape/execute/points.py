@@ -26,7 +26,8 @@ class Points(NamedTuple):
     source_steps: np.ndarray  # (inputs,) int64: from a point to the next; 0 for an input that all share
     targets: np.ndarray  # (outputs,) uint64
     target_steps: np.ndarray  # (outputs,) int64
-    failed: np.ndarray  # (size,) int64: the instruction of the guard that stopped a point, without outputs; or HELD
+    failed: np.ndarray  # (size,) int64: the instruction of the guard that stopped a point, without outputs; or HELD.
+    # It may be empty for a program without guards that runs as machine code
 
 
 def elements(rows: np.ndarray) -> np.ndarray:
