@@ -2,8 +2,8 @@
 
 `module` writes two functions. `prologue` computes what depends only on inputs that all points share, `kernel` the rest
 for `blocks` times W points; `ins` and `outs` are tables of addresses, where the numbers of each input and output stand
-side by side. A long program is cut into chunks, functions that the kernel calls one after another; what they hand on
-lives in cells of the workspace that are used again.
+side by side, or the partial sums of an output. A long program is cut into chunks, functions that the kernel calls one
+after another; what they hand on lives in cells of the workspace that are used again.
 """
 
 import ctypes
@@ -23,6 +23,7 @@ from fasttape.compiler.jit import digest
 from fasttape.layout import GUARD
 
 CHUNK = 500  # operations of one function
+PARTIAL = 512  # partial sums, as the interpreter has them: point k belongs to the k-th, round and round
 LEVELS = ((300, 2), (1 << 62, 0))  # up to so many operations LLVM works that hard
 
 
@@ -44,6 +45,7 @@ class Line(NamedTuple):
     constants: Sequence[float]  # behind the inputs; the results follow
     outputs: Sequence[int]
     shared: frozenset[int]  # slots of the inputs that are the same at all points
+    sums: int = 0  # how many of the outputs, the last ones, are added up over the points
 
 
 class Target(NamedTuple):
@@ -186,7 +188,18 @@ class Chunk:
 
     def output(self, slot):
         for k in self.targets.get(slot, ()):
-            self.block.store(self.value(slot), self.side("%outs", k), 0, aligned=False)
+            if k >= len(self.line.outputs) - self.line.sums:
+                self.add_up(self.value(slot), k)
+            else:
+                self.block.store(self.value(slot), self.side("%outs", k), 0, aligned=False)
+
+    def add_up(self, value, k):
+        """Add the numbers of this block to the partial sums that it belongs to."""
+        block = self.block
+        lane = block.fresh(f"and i64 %offset, {PARTIAL * vector.BITS[block.style.dtype] // 8 - 1}")
+        place = block.address(block.fresh(f"load ptr, ptr {block.address('%outs', 8 * k)}"), lane)
+        before = block.load(place, 0, aligned=False)
+        block.store(Value(block.fresh(f"fadd {block.kind} {before.name}, {value.name}")), place, 0, aligned=False)
 
     def guard(self, value, outcome, instruction):
         """Note the instruction at the points where no guard has failed before and this one does."""

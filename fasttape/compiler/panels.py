@@ -141,7 +141,7 @@ class Driver:
         b = self.builder
         target, step = self.described("target", k, first)
         row = self.row(b.add(self.arguments["inputs"], k))
-        beside = self.beside(step, count, whole)
+        beside = b.or_(self.beside(step, count, whole), b.icmp_signed("==", step, word(0)))  # or partial sums
         if before:
             self.seen("outs", k, b.select(beside, target, row))
             self.want(k, target, step)

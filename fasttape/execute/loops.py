@@ -2,7 +2,7 @@
 
 The program of one point goes to the native executor in strict mode, so the bits are those of the interpreter. Operands
 are read and results written where they are; an operand whose points do not lie at equal distances is copied before.
-Sums add up chunk after chunk, in the order of `execute.reductions`.
+Sums have the order of `execute.reductions`: BLOCK partial sums, of which halves are added.
 """
 
 import contextlib
@@ -23,7 +23,6 @@ from fasttape.layout import ELEMENTWISE, FIRST, FORWARD, REGULAR
 from fasttape.program import Program
 
 PATIENCE = 1 << 26  # operations that the interpreter does in the time that it takes to compile some loops
-CHUNK = 1 << 16  # points of a loop with sums: their terms stay in the second-level cache
 NOTHING_FAILS = np.empty(0, np.int64)
 
 
@@ -62,7 +61,7 @@ class Looped:
 
 def looped(plan: Plan, program: Program) -> Looped | None:
     """The loops of a plan; None where there are none."""
-    steps = [] if config.DISABLE_JIT else schedule(plan.columns, program)
+    steps = [] if config.DISABLE_JIT else schedule(plan.columns, program)  # a twin rounds like NumPy
     return Looped(steps, plan, program) if steps else None
 
 
@@ -73,35 +72,31 @@ class Loop:
         self.group = group
         one = OnePoint(group, program)
         self.reads = one.reads
-        self.native = Native(one.program(), strict=True)
+        self.native = Native(one.program(), strict=True, sums=len(group.sums))
 
     def run(self, workspace) -> None:
         """Compute the results of the group in a workspace."""
         size, itemsize, aux = self.group.size, workspace.values.itemsize, workspace.columns[3]
         placed = [place(read, int(aux[read.place + FIRST]), workspace) for read in self.reads]
-        chunk = min(size, CHUNK) if self.group.sums else size
-        terms = np.empty((len(self.group.sums), BLOCK + chunk), workspace.values.dtype)
+        partial = np.full((len(self.group.sums), BLOCK), -0.0, workspace.values.dtype)
         stored = [workspace.origin + x.start * itemsize for x in self.group.stored]
-        targets = np.array([*stored, *(address(row[BLOCK:]) for row in terms)], np.int64)
         sources = np.array([at for at, _, _ in placed], np.uint64), np.array([step for _, step, _ in placed], np.int64)
-        steps = np.full(targets.size, itemsize)
-        for first in range(0, size, chunk):
-            last = min(first + chunk, size)
-            points = Points(size, *sources, targets.astype(np.uint64), steps, NOTHING_FAILS)
-            self.native.run(points, first, last)
-            for row in terms:
-                accumulate(row, last - first, begins=not first)
-            targets[len(stored) :] -= chunk * itemsize
-        for x, row in zip(self.group.sums, terms, strict=True):
-            workspace.values[x.start] = folded(row[:BLOCK])
+        targets = np.array([*stored, *map(address, partial)], np.uint64)
+        points = Points(size, *sources, targets, np.repeat([itemsize, 0], [len(stored), len(partial)]), NOTHING_FAILS)
+        whole = size - size % self.native.lanes
+        self.native.run(points, 0, whole)
+        if whole < size:
+            self.run_rest(points, whole, partial)
+        for x, terms in zip(self.group.sums, partial, strict=True):
+            workspace.values[x.start] = folded(terms)
 
-
-def accumulate(row, count, *, begins):
-    """Add `count` terms behind the first BLOCK numbers of a row to these, block by block; at first they are nothing."""
-    whole = BLOCK + count // BLOCK * BLOCK
-    row[:BLOCK] = np.add.reduce(row[BLOCK * begins : whole].reshape(-1, BLOCK), axis=0)
-    rest = row[whole : BLOCK + count]
-    row[: rest.size] += rest
+    def run_rest(self, points, whole, partial):
+        """The last points, which fill a register with copies of the last one: those are not to be added."""
+        first, last = whole % BLOCK, points.size % BLOCK
+        kept = partial[:, last:].copy()
+        targets = points.targets + np.uint64(first * partial.itemsize) * (points.target_steps == 0).astype(np.uint64)
+        self.native.run(points._replace(targets=targets), whole, points.size)
+        partial[:, last or BLOCK :] = kept[:, : BLOCK - (last or BLOCK)]
 
 
 def folded(terms):

@@ -42,11 +42,12 @@ class Kernel(NamedTuple):
 class Native:
     """The executor; raises `UnsupportedError` for a program that has no machine code."""
 
-    def __init__(self, program: Program, *, strict: bool = False, target: Target | None = None):
+    def __init__(self, program: Program, *, strict: bool = False, target: Target | None = None, sums: int = 0):
+        """The last `sums` outputs are added up: their targets, with steps of 0, are partial sums."""
         reason = refusal(program, strict=strict)
         if reason:
             raise UnsupportedError(f"this tape cannot be compiled to machine code: {reason}")
-        self.program, self.target = program, target or machine.host()
+        self.program, self.target, self.sums = program, target or machine.host(), sums
         dtype = program.dtype.name
         self.style = Style(dtype, self.target.lanes(dtype), strict, self.target.registers)
         self.lanes = self.style.lanes
@@ -76,7 +77,7 @@ class Native:
 
     def panel_points(self, rows) -> int:
         """How many points the panels hold: a multiple of the lanes, and of 16."""
-        step = max(self.style.lanes, 16)
+        step = machine.PARTIAL if self.sums else max(self.style.lanes, 16)
         room = FEW if rows <= panels.STREAMS else MANY
         return max(1, room // max(rows * self.program.dtype.itemsize, 1) // step) * step
 
@@ -91,7 +92,7 @@ class Native:
         program, text = self.program, hashlib.sha256()
         for part in (*program.columns, program.constants, program.outputs):
             text.update(f"{part.size} ".encode() + part.tobytes())
-        key = text.hexdigest(), program.inputs, self.style, shared
+        key = text.hexdigest(), program.inputs, self.style, shared, self.sums
         level = machine.level_of(count_operations(program))
         data = machine.object_code(key, lambda: machine.module(self.line(shared), self.style), self.target, level)
         code = Code(data, self.target, "kernel", "prologue")
@@ -110,7 +111,8 @@ class Native:
         program = self.program
         inputs = frozenset(1 + k for k in shared)
         scalars = straight(program)
-        return Line(scalars, program.inputs, program.constants.tolist(), program.outputs.tolist(), inputs)
+        constants, outputs = program.constants.tolist(), program.outputs.tolist()
+        return Line(scalars, program.inputs, constants, outputs, inputs, self.sums)
 
 
 def refusal(program: Program, *, strict: bool = False) -> str:

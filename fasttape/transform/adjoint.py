@@ -8,6 +8,7 @@ its contributions are summed first. What this appends can be differentiated like
 Reverse accumulation as a source transform: Griewank and Walther (2008), "Evaluating Derivatives", section 3.3.
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ from fasttape.transform.operands import (
 )
 from fasttape.transform.rules import partials_of, times
 
+LONG, FEW = 1024, 4  # a vector of adjoints in so many runs at most is added to run by run, and no slot is listed
 ADD, MUL = ops.CODE["add"], ops.CODE["mul"]
 
 
@@ -101,6 +103,10 @@ class Backward:
     def add(self, slots, contribution, negative=False):
         """Add a contribution, or its negative, to the adjoints of some slots, no slot twice."""
         held = self.adjoints[slots]
+        if held.ndim == 1 and held.size >= LONG and 1 < len(runs := runs_of(held)) <= FEW:
+            for start, stop in runs:
+                self.add(slots[start:stop], contribution[start:stop], negative)
+            return
         if np.any(held):
             before = gathered(self.builder, held)
             contribution = before - contribution if negative else before + contribution
@@ -196,6 +202,13 @@ class Backward:
             chosen = counts == count
             places = order[starts[chosen][:, None] + np.arange(count)]
             self.add(distinct[chosen], np.sum(contribution[places], axis=1), negative)
+
+
+def runs_of(held) -> list[tuple[int, int]]:
+    """The (start, stop) in which slots follow one another, or are all 0."""
+    follows = np.diff(held.astype(np.int64)) == (held[:-1] != 0)
+    borders = [0, *(np.flatnonzero(~follows) + 1).tolist(), held.size]
+    return list(itertools.pairwise(borders))
 
 
 KINDS = {ELEMENTWISE: Backward.elementwise, REDUCE: Backward.reduction, GEMM: Backward.product, CALL: Backward.call}
