@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numba import config
 
@@ -16,6 +16,11 @@ pytestmark = pytest.mark.skipif(
     bool(config.DISABLE_JIT), reason="the twins round like NumPy, machine code like libmvec"
 )
 N = 5003  # no multiple of any number of lanes
+
+
+@pytest.fixture(autouse=True)
+def every_loop_is_worthwhile(monkeypatch):
+    monkeypatch.setattr(loops, "WORTHWHILE", 1)
 
 
 def loops_of(f, *args):
@@ -139,7 +144,7 @@ def test_sums_of_edges(x):
     assert_same_bits(lambda x: np.sum(-(x * 1.0)) + np.sum(x + x), x)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(0, 9), min_size=2, max_size=12), st.integers(4096, 4300), st.integers(0, 99))
 def test_random_chains(steps, n, seed):
     def f(x, y):
@@ -200,8 +205,14 @@ def test_compiled_functions_give_the_same_bits_whichever_call_it_is(transform, m
 
 
 def test_short_arrays_are_left_to_the_interpreter():
-    evaluator = Evaluator(ft.record(valley, vector(0, 100))._recording, again=True, only_forward=True)
-    assert evaluator.looped is None
+    recording = ft.record(valley, vector(0, 100))._recording
+    assert Evaluator(recording, again=True, only_forward=True).looped is None
+
+
+def test_little_work_is_left_to_the_interpreter(monkeypatch):
+    recording = ft.record(valley, vector())._recording
+    monkeypatch.undo()
+    assert Evaluator(recording, again=True, only_forward=True).looped is None
 
 
 def test_results_are_the_callers_own():

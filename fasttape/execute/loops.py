@@ -22,6 +22,7 @@ from fasttape.execute.schedule import Group, Read, schedule
 from fasttape.layout import ELEMENTWISE, FIRST, FORWARD, REGULAR
 from fasttape.program import Program
 
+WORTHWHILE = 1 << 18  # operations in loops; with fewer, what leads to them in Python takes as long as they save
 PATIENCE = 1 << 26  # operations that the interpreter does in the time that it takes to compile some loops
 NOTHING_FAILS = np.empty(0, np.int64)
 
@@ -62,7 +63,8 @@ class Looped:
 def looped(plan: Plan, program: Program) -> Looped | None:
     """The loops of a plan; None where there are none."""
     steps = [] if config.DISABLE_JIT else schedule(plan.columns, program)  # a twin rounds like NumPy
-    return Looped(steps, plan, program) if steps else None
+    made = Looped(steps, plan, program)
+    return made if made.operations >= WORTHWHILE else None
 
 
 class Loop:
