@@ -1,7 +1,6 @@
 """One function at many points: value and gradient of an option's price, and of a path of a process in 100 steps."""
 
 import functools
-import importlib.util
 import math
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 
 import fasttape as ft
 from benchmarks.harness import Figure, Problem, relative, speedup
+from benchmarks.jax_beside import HAS_JAX, jax
 from benchmarks.processes import python
 from fasttape.execute import batch
 from fasttape.execute.lanes import Lanes
@@ -133,9 +133,7 @@ def many_paths(rng) -> Case:
 
 def priced_in_jax(x):
     """The price of an option."""
-    import jax.numpy as jnp
-    from jax.scipy.special import erf
-
+    jnp, erf = jax().numpy, jax().scipy.special.erf
     spot, strike, expiry, rate, dividend, volatility = x
     deviation = volatility * jnp.sqrt(expiry)
     d1 = (jnp.log(spot / strike) + (rate - dividend + 0.5 * volatility * volatility) * expiry) / deviation
@@ -145,9 +143,7 @@ def priced_in_jax(x):
 
 def path_in_jax(x):
     """The price at the end of a path, the steps in a scan."""
-    import jax
-    import jax.numpy as jnp
-
+    jnp = jax().numpy
     spot, variance, reversion, mean, volatility, correlation, rate = x[:7]
     normals = x[7:].reshape(-1, 2)
     dt = MATURITY / len(normals)
@@ -161,23 +157,19 @@ def path_in_jax(x):
         moved = variance + reversion * (mean - positive) * dt + volatility * deviation * noise
         return (log_price + (rate - 0.5 * positive) * dt + deviation * drawn[0], moved), None
 
-    (log_price, _), _ = jax.lax.scan(step, (jnp.log(spot), variance), normals)
+    (log_price, _), _ = jax().lax.scan(step, (jnp.log(spot), variance), normals)
     return jnp.exp(log_price)
 
 
 def jax_batch(case):
-    """JAX's jitted batch of values and gradients, on one thread; its numbers as columns."""
-    import jax
-    import jax.numpy as jnp
-
-    jax.config.update("jax_enable_x64", True)
-    partials = case.tape.program.outputs.size - 1
+    """JAX's jitted batch of values and gradients; its numbers as columns."""
+    jnp, partials = jax().numpy, case.tape.program.outputs.size - 1
 
     def value_and_partials(x):
-        value, gradient = jax.value_and_grad(lambda p: case.in_jax(jnp.concatenate([p, x[partials:]])))(x[:partials])
+        value, gradient = jax().value_and_grad(lambda p: case.in_jax(jnp.concatenate([p, x[partials:]])))(x[:partials])
         return jnp.concatenate([value[None], gradient])
 
-    run, x = jax.jit(jax.vmap(value_and_partials)), jnp.asarray(np.ascontiguousarray(case.x.T))
+    run, x = jax().jit(jax().vmap(value_and_partials)), jnp.asarray(np.ascontiguousarray(case.x.T))
     return lambda: np.asarray(run(x)).T
 
 
@@ -219,7 +211,6 @@ def by_hand(case):
     return run
 
 
-HAS_JAX = importlib.util.find_spec("jax") is not None
 CONTENDERS = {
     "numba, by hand": by_hand,
     "lanes, columns": replayed(Lanes),

@@ -1,6 +1,5 @@
 """Second derivatives: Hessians beside JAX's, where that is installed, and products with Hessians beside gradients."""
 
-import importlib.util
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,8 +7,7 @@ import numpy as np
 import fasttape as ft
 from benchmarks import arrays, network
 from benchmarks.harness import Figure, Problem, relative, speedup
-
-HAS_JAX = importlib.util.find_spec("jax") is not None
+from benchmarks.jax_beside import HAS_JAX, jax
 
 
 def point(size: int):
@@ -45,11 +43,7 @@ def hessian_by_formula(x):
 
 def jitted():
     """JAX's Hessian in double precision, not compiled yet."""
-    import jax
-    import jax.numpy
-
-    jax.config.update("jax_enable_x64", True)
-    return jax.jit(jax.hessian(lambda x: valley(x, jax.numpy)))
+    return jax().jit(jax().hessian(lambda x: valley(x, jax().numpy)))
 
 
 def hessian_of_jax(x):
