@@ -22,7 +22,8 @@ class Task(NamedTuple):
     """A group and what its loop has to leave in memory."""
 
     group: Group
-    stored: list[Instruction]  # members
+    delivered: list[tuple[Instruction, int]]  # members that only the caller wants, and where among the outputs
+    stored: list[Instruction]  # other members
     edges: list[tuple[int, int]]  # (first, last) points at which it leaves `edge_members`
     edge_members: list[Instruction]
 
@@ -50,7 +51,7 @@ class Borrowing:
 
     def task(self, group: Group) -> Task:
         """What a loop leaves in memory; results that later loops borrow are lent from now on."""
-        stored, edges, edge_members = [], [], []
+        delivered, stored, edges, edge_members = [], [], [], []
         for y in group.members:
             borrowers, wanted = [], runs(self.outputs, y)
             for index, read in self.uses.get(y.index, ()):
@@ -64,10 +65,20 @@ class Borrowing:
                 self.lent[y.start] = y
                 edges += wanted
                 edge_members += [y] if wanted else []
+            elif y.index not in self.uses and (at := self.place(y)) is not None:
+                delivered.append((y, at))
             elif borrowers or wanted:
                 self.kept.add(y.start)
                 stored.append(y)
-        return Task(group, stored, sorted(set(edges)), edge_members)
+        return Task(group, delivered, stored, sorted(set(edges)), edge_members)
+
+    def place(self, y: Instruction) -> int | None:
+        """Where among the outputs all results of an instruction stand in order and once; None where they do not."""
+        slots = self.program.outputs
+        found = np.flatnonzero((y.start <= slots) & (slots < y.stop))
+        if found.size != y.size or not np.array_equal(slots[found[0] : found[0] + y.size], np.arange(y.start, y.stop)):
+            return None
+        return int(found[0])
 
     def cost(self, y: Instruction) -> float:
         """The operations that it takes to compute a result at any point."""

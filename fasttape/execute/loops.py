@@ -36,6 +36,11 @@ class Looped:
         groups = [step.group for step in borrowing.steps if isinstance(step, Task)]
         self.operations = sum(len(group.members) * group.size for group in groups)
         self.done = 0
+        delivered = [x for step in borrowing.steps if isinstance(step, Task) for x in step.delivered]
+        left = np.ones(program.outputs.size, bool)
+        for x, at in delivered:
+            left[at : at + x.size] = False
+        self.left = np.flatnonzero(left)  # outputs that loops do not write where the caller will have them
 
     @functools.cached_property
     def loops(self) -> list:
@@ -48,20 +53,24 @@ class Looped:
         return []
 
     def forward(self, workspace: Workspace) -> int:
-        """As `Workspace.forward`."""
+        """As `Workspace.forward`; `workspace.delivered` are the outputs, where they are not among the values."""
+        workspace.delivered = None
         self.done += self.operations
         if self.done < PATIENCE or not self.loops:
             return workspace.forward()
+        delivered = np.empty(self.program.outputs.size, self.program.dtype)
         machine, entries = workspace.machine, self.plan.linked(FORWARD)
         workspace.calls.kept.clear()
         for step in self.loops:
             if isinstance(step, Loop):
-                step.run(workspace)
+                step.run(workspace, delivered)
                 continue
             first, last, slot = step
             stopped = machine.forward(workspace.columns, workspace.values, first, last, slot, entries, workspace.calls)
             if stopped < last:
                 return workspace.forward()  # a guard that stands in front of this one may not hold, either
+        delivered[self.left] = workspace.values[self.program.outputs[self.left]]
+        workspace.delivered = delivered
         return int(self.program.ops.size)
 
 
@@ -77,8 +86,9 @@ def looped(plan: Plan, program: Program) -> Looped | None:
 def loops_of(task: Task, borrowing: Borrowing) -> list["Loop"]:
     """The loops of a group: over all points, and over those where results are wanted that are else borrowed."""
     group, found = task.group, []
-    if task.stored or group.sums:
-        found.append(Loop(OnePoint(borrowing, group, task.stored, group.sums), [(0, group.size)]))
+    if task.delivered or task.stored or group.sums:
+        one = OnePoint(borrowing, group, [*(x for x, _ in task.delivered), *task.stored], group.sums)
+        found.append(Loop(one, [(0, group.size)], [at for _, at in task.delivered]))
     if task.edges:
         found.append(Loop(OnePoint(borrowing, group, task.edge_members, []), task.edges))
     return found
@@ -87,17 +97,20 @@ def loops_of(task: Task, borrowing: Borrowing) -> list["Loop"]:
 class Loop:
     """The machine code of a group, for some ranges of its points; raises `UnsupportedError` where there is none."""
 
-    def __init__(self, one: "OnePoint", ranges):
-        self.ranges, self.size, self.stored, self.sums = ranges, one.group.size, one.stored, one.sums
+    def __init__(self, one: "OnePoint", ranges, places=()):
+        """Of what is stored, the first go to some `places` among the outputs."""
+        self.ranges, self.size, self.sums = ranges, one.group.size, one.sums
+        self.places, self.stored = places, one.stored[len(places) :]
         self.native = Native(one.program(), strict=True, sums=len(one.sums))
         self.reads = one.inputs
 
-    def run(self, workspace) -> None:
-        """Compute results in a workspace."""
+    def run(self, workspace, delivered) -> None:
+        """Compute results in a workspace, and some among the outputs that are delivered."""
         itemsize, aux = workspace.values.itemsize, workspace.columns[3]
         placed = [place(read, int(aux[read.place + FIRST]), shift, workspace) for read, shift in self.reads]
         partial = np.full((len(self.sums), BLOCK), -0.0, workspace.values.dtype)
-        stored = [workspace.origin + x.start * itemsize for x in self.stored]
+        stored = [address(delivered) + at * itemsize for at in self.places]
+        stored += [workspace.origin + x.start * itemsize for x in self.stored]
         sources = np.array([at for at, _, _ in placed], np.uint64), np.array([step for _, step, _ in placed], np.int64)
         targets = np.array([*stored, *map(address, partial)], np.uint64)
         steps = np.repeat([itemsize, 0], [len(stored), len(partial)])
