@@ -36,6 +36,8 @@ from fasttape.compiler.linear_memory import (
     resize_adjoints,
     word,
 )
+from fasttape.compiler.refusals import refused
+from fasttape.errors import FastTapeError
 
 LOW_HALF = 0xFFFFFFFF
 WORDS = len(HEADER)
@@ -263,7 +265,12 @@ def each_primal(typingctx, y):
 @intrinsic
 def call_on_tape(typingctx, function, tape, start, args):
     """function(args); where that raises, the tape at an address gets back the length `start`."""
-    found = function.get_call_type(typingctx, (args,), {})
+    try:
+        found = function.get_call_type(typingctx, (args,), {})
+    except FastTapeError:
+        raise
+    except Exception as error:
+        raise refused(function.dispatcher.py_func.__globals__["f"].original, error) from None
 
     def emit(context, builder, sig, values):
         compiled = function.dispatcher.overloads[found.args]
