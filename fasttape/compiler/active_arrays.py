@@ -93,7 +93,7 @@ def total_of_scalars(a, weights):
     return s
 
 
-@active_form(np.sum, "sum")
+@kernel
 def total(a):
     return weighted_sum(a, None, total_of_scalars)
 

@@ -17,6 +17,7 @@ from numba.core.untyped_passes import InlineInlinables
 from numba.extending import overload
 from numba.np.ufunc.dufunc import DUFunc
 
+from fasttape.compiler import active_forms, active_linalg  # noqa: F401  they add to FUNCTIONS
 from fasttape.compiler.active_arrays import FUNCTIONS, METHODS
 from fasttape.compiler.active_ops import IN_PLACE, accept_arrays
 from fasttape.compiler.active_type import SCALAR, active, holds_active, is_active, traced
