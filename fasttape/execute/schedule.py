@@ -34,6 +34,7 @@ from fasttape.program import Program
 
 ADD = table.CODE["add"]
 LEAST = 4096  # points of a loop that is worth leaving the interpreter for
+MUCH = 1 << 15  # operations; what loops save of fewer is less than it takes to make a program of the gradient
 MOST = 1 << 11  # instructions of a program that is looked at
 
 
@@ -153,10 +154,17 @@ def space_of(x: Instruction):
     return None
 
 
+def long_sizes(columns) -> np.ndarray:
+    """The points of each elementwise instruction that a loop pays for."""
+    ops, a, _, aux = columns
+    sizes = aux[a[ops == ELEMENTWISE].astype(np.int64) + SIZE]
+    return sizes[sizes >= LEAST]
+
+
 def is_elementwise(program: Program) -> bool:
-    """Whether elementwise instructions on long arrays are most of the work."""
-    sizes = program.aux[program.a[program.ops == ELEMENTWISE].astype(np.int64) + SIZE]
-    return 2 * int(sizes[sizes >= LEAST].sum()) > count_operations(program)
+    """Whether elementwise instructions on long arrays are most of the work, and much."""
+    total = int(long_sizes(program.columns).sum())
+    return total >= MUCH and 2 * total > count_operations(program)
 
 
 class Producers:
@@ -179,8 +187,8 @@ class Producers:
 
 def schedule(columns, program) -> Order | None:
     """The order of a program; None where it has nothing that runs in loops."""
-    instructions = read_columns(columns, program.first_result)
-    if instructions is None or not any(x.code == ELEMENTWISE and x.size >= LEAST for x in instructions):
+    instructions = read_columns(columns, program.first_result) if long_sizes(columns).size else None
+    if instructions is None:
         return None
     producers = Producers(instructions)
     sources = {x.index: [(read, producers.of(read)) for read in x.reads] for x in instructions}
