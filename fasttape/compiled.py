@@ -12,11 +12,12 @@ import numpy as np
 
 from fasttape.api import Differentiated
 from fasttape.binding import NOTHING
+from fasttape.compiler.calling import NEXT, Caller, caller_class
 from fasttape.derivatives import replayed
 from fasttape.direct import GRADIENT, VALUE, Direct
 from fasttape.errors import ArgumentError, ReplayError
 from fasttape.evaluation import Evaluator
-from fasttape.execute.caller import BUSY, HITS, NEXT, Caller, caller_class
+from fasttape.execute.caller import BUSY, HITS
 from fasttape.execute.interpreter import address
 from fasttape.recorders.dependencies import Dependencies
 from fasttape.recording import OPEN, Recording, record_call, scalar_output

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from fasttape import binding
+from fasttape.compiler.calling import Caller, caller_class
+from fasttape.compiler.objects import NATIVE, NEW_ARRAY, NEW_SCALAR, SET_BASE, numpy_function
 from fasttape.evaluation import Evaluator
 from fasttape.execute import caller as c
 from fasttape.execute import conversion as v
@@ -211,7 +213,7 @@ def describe_results(nodes: Nodes, evaluator: Evaluator, what: str) -> None:
 @functools.cache
 def numpy_functions() -> np.ndarray:
     """The addresses of the functions of NumPy that compiled code calls."""
-    return np.array([c.capi.numpy_function(k) for k in (c.capi.NEW_SCALAR, c.capi.NEW_ARRAY, c.capi.SET_BASE)])
+    return np.array([numpy_function(k) for k in (NEW_SCALAR, NEW_ARRAY, SET_BASE)])
 
 
 class Direct:
@@ -222,7 +224,7 @@ class Direct:
         self.use = getattr(evaluator, what)
         self.state = np.zeros(c.STATE, np.int64)
         self.answers = False  # whether the state can be asked
-        if c.NATIVE:
+        if NATIVE:
             with contextlib.suppress(UnknownError):
                 self.fill()
                 self.answers = True
@@ -275,7 +277,7 @@ class Direct:
 
 def caller_of(evaluator: Evaluator, what: str) -> Any:
     """A callable that replays a recording and returns `what`."""
-    made = c.caller_class(c.Caller)()
+    made = caller_class(Caller)()
     made.otherwise = direct = Direct(evaluator, what)
     made.state = address(direct.state) if direct.answers else 0
     return made

@@ -16,6 +16,7 @@ import fasttape as ft
 from fasttape.compiler.objects import NATIVE
 from fasttape.direct import BOTH, GRADIENT, VALUE, Direct, caller_of
 from fasttape.errors import FastTapeError, ReplayError
+from fasttape.execute.caller import HITS
 
 Point = collections.namedtuple("Point", "x y")
 compiled_only = pytest.mark.skipif(not NATIVE, reason="without the JIT every call goes through Python")
@@ -38,7 +39,7 @@ def assert_same(x, y):
 def answers(tape):
     """The number of calls that compiled code answered."""
     held = [vars(tape).get(name) for name in ("_value", "_gradient", "_value_and_gradient")]
-    return sum(int(caller.otherwise.state[2]) for caller in held if caller is not None)
+    return sum(int(caller.otherwise.state[HITS]) for caller in held if caller is not None)
 
 
 LEAVES = st.one_of(

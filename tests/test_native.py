@@ -17,7 +17,7 @@ from test_points import at, evaluate
 
 import fasttape as ft
 from fasttape.compiler import machine
-from fasttape.compiler.machine import Target
+from fasttape.compiler.loading import Target, host
 from fasttape.errors import UnsupportedError
 from fasttape.execute import native
 from fasttape.execute.native import Native
@@ -50,7 +50,7 @@ def lower():
     return [Target(cpu, "", letter) for letter, (cpu, feature) in levels.items() if features.get(feature)]
 
 
-TARGETS = [machine.host(), *lower()]
+TARGETS = [host(), *lower()]
 each_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.cpu)
 
 
@@ -118,7 +118,7 @@ def called_rows(executor):
 def test_which_rows_are_called_lane_by_lane():
     """All others are vector instructions, and a rule that stops being one is noticed."""
     called = set().union(*(called_rows(Native(row_program(op, parameter=2))) for op in OPS))
-    missing = {op.name for op in OPS if op.vector} if machine.host().registers == "" else set()
+    missing = {op.name for op in OPS if op.vector} if host().registers == "" else set()
     assert called - missing == CALLED
 
 

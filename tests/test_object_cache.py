@@ -16,7 +16,7 @@ from test_points import evaluate
 
 import fasttape as ft
 from fasttape.compiler import machine, object_cache
-from fasttape.compiler.machine import Target
+from fasttape.compiler.loading import Target, host
 from fasttape.execute.native import Native
 from fasttape.ops import CODE, OPS
 
@@ -94,7 +94,7 @@ def test_a_file_under_another_name_is_not_loaded(folder):
 def test_only_mathematical_functions_are_called(folder):
     """An object that asks for another symbol is neither kept nor loaded, even with the right checksum."""
     text = "declare i32 @system(ptr)\ndefine void @kernel() {\ncall i32 @system(ptr null)\nret void\n}"
-    data = machine.host().machine(0).emit_object(binding.parse_assembly(text))
+    data = host().machine(0).emit_object(binding.parse_assembly(text))
     assert object_cache.undefined(data) == ["system"]
     object_cache.keep("evil", data)
     assert not (folder / "evil.o").exists()

@@ -24,7 +24,7 @@ from fasttape.compiler.active_type import (
     node_of,
     val_of,
 )
-from fasttape.compiler.jit import INTERNAL, kernel
+from fasttape.compiler.jit import INTERNAL, making_kernel
 from fasttape.compiler.wide_records import inner_product, weighted_sum
 
 FUNCTIONS = {}
@@ -35,7 +35,7 @@ def active_form(original, method=None):
     """Decorator of what computes a function of one or two arrays where one of them is active."""
 
     def register(function):
-        compiled = kernel(function)
+        compiled = making_kernel(function)
 
         def stand_in(*args):
             raise NotImplementedError
@@ -85,7 +85,7 @@ def of_numbers(*arrays):
     return all(isinstance(t, types.Array) and isinstance(t.dtype, SCALAR) for t in arrays)
 
 
-@kernel
+@making_kernel
 def total_of_scalars(a, weights):
     s = 0.0
     for x in a.flat:
@@ -93,7 +93,7 @@ def total_of_scalars(a, weights):
     return s
 
 
-@kernel
+@making_kernel
 def total(a):
     return weighted_sum(a, None, total_of_scalars)
 
@@ -146,7 +146,7 @@ def choose_room_for(shape, a, b):
     return lambda shape, a, b: np.empty(shape, kind)
 
 
-@kernel
+@making_kernel
 def shared(a, best):
     """The extreme value `best` of an array, with a derivative shared evenly by the elements that have it."""
     count = 0
@@ -210,7 +210,7 @@ def outer(a, b):
     return made
 
 
-@kernel
+@making_kernel
 def inner_of_scalars(a, b):
     s = 0.0
     for k in range(a.size):
@@ -218,14 +218,14 @@ def inner_of_scalars(a, b):
     return s
 
 
-@kernel
+@making_kernel
 def inner(a, b):
     if a.size != b.size:
         raise ValueError("incompatible array sizes for np.dot(a, b)")
     return inner_product(a, b, inner_of_scalars)
 
 
-@kernel
+@making_kernel
 def vector_matrix(a, b):
     made = room_for(b.shape[1], a, b)
     for j in range(b.shape[1]):
@@ -233,7 +233,7 @@ def vector_matrix(a, b):
     return made
 
 
-@kernel
+@making_kernel
 def matrix_vector(a, b):
     made = room_for(a.shape[0], a, b)
     for i in range(a.shape[0]):
@@ -241,7 +241,7 @@ def matrix_vector(a, b):
     return made
 
 
-@kernel
+@making_kernel
 def matrix_matrix(a, b):
     made = room_for((a.shape[0], b.shape[1]), a, b)
     for i in range(a.shape[0]):

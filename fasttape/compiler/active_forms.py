@@ -10,12 +10,12 @@ from fasttape.compiler.active_type import (
     is_active_array,
     kind_of,
 )
-from fasttape.compiler.jit import kernel
+from fasttape.compiler.jit import making_kernel
 
 GIVEN = (types.Integer, types.IntegerLiteral)
 
 
-@kernel
+@making_kernel
 def sums_of_rows(a, axis):
     if axis == 1 or axis == -1:
         made = np.empty(a.shape[0], a.dtype)
@@ -59,7 +59,7 @@ def choose_converted(a, dtype):
     return (lambda a, dtype: a.copy()) if wanted in (float, np.float64, types.float64) else None
 
 
-@kernel
+@making_kernel
 def trace(a):
     return total(np.diag(a))
 
@@ -127,7 +127,7 @@ def interpolated(x, xp, fp):
     raise NotImplementedError
 
 
-@kernel
+@making_kernel
 def between(x, xp, fp):
     """The value at x of the lines between points; comparisons of active numbers decide which line it is."""
     last = xp.size - 1
@@ -164,8 +164,8 @@ def choose_interpolated(x, xp, fp):
 
 FUNCTIONS[np.sum] = METHODS["sum"] = either(np.sum, summed, "summed")
 FUNCTIONS[np.trace] = either(np.trace, on_diagonal, "trace")
-FUNCTIONS[np.triu] = triangle(np.triu, kernel(lambda i, j, k: j - i >= k))
-FUNCTIONS[np.tril] = triangle(np.tril, kernel(lambda i, j, k: j - i <= k))
+FUNCTIONS[np.triu] = triangle(np.triu, making_kernel(lambda i, j, k: j - i >= k))
+FUNCTIONS[np.tril] = triangle(np.tril, making_kernel(lambda i, j, k: j - i <= k))
 FUNCTIONS[np.append] = either(np.append, appended, "append")
 FUNCTIONS[np.interp] = either(np.interp, interpolated, "interp")
 METHODS["astype"] = converted

@@ -14,7 +14,7 @@ from numba.extending import overload
 
 from fasttape.compiler.active_arrays import FUNCTIONS, either, inner, of_numbers, with_value
 from fasttape.compiler.active_type import active, is_active_array, val_of
-from fasttape.compiler.jit import INTERNAL, kernel
+from fasttape.compiler.jit import INTERNAL, making_kernel
 
 
 def values(a):
@@ -36,7 +36,7 @@ def choose_values(a):
     return read
 
 
-@kernel
+@making_kernel
 def solve_column(a, b, y, inverse, made):
     """Fill `made` with the active solution of a y = b for one right-hand side."""
     n = y.size
@@ -47,7 +47,7 @@ def solve_column(a, b, y, inverse, made):
         made[i] = with_value(inner(inverse[i], residuals), y[i])
 
 
-@kernel
+@making_kernel
 def solve_vector(a, b):
     plain = values(a)
     y, made = np.linalg.solve(plain, values(b)), np.empty(b.shape, active)
@@ -55,7 +55,7 @@ def solve_vector(a, b):
     return made
 
 
-@kernel
+@making_kernel
 def solve_matrix(a, b):
     plain = values(a)
     y, inverse, made = np.linalg.solve(plain, values(b)), np.linalg.inv(plain), np.empty(b.shape, active)
@@ -64,7 +64,7 @@ def solve_matrix(a, b):
     return made
 
 
-@kernel
+@making_kernel
 def inverse_of(a):
     y, made = np.linalg.inv(values(a)), np.empty(a.shape, active)
     nothing = np.zeros(a.shape[0])
@@ -73,7 +73,7 @@ def inverse_of(a):
     return made
 
 
-@kernel
+@making_kernel
 def cofactors(plain):
     """The derivatives of a determinant by the elements, for a singular matrix as well."""
     n = plain.shape[0]
@@ -88,7 +88,7 @@ def cofactors(plain):
     return made
 
 
-@kernel
+@making_kernel
 def determinant(a):
     plain = values(a)
     found = np.linalg.det(plain)
@@ -96,7 +96,7 @@ def determinant(a):
     return with_value(inner(a.copy().reshape(a.size), weights.copy().reshape(a.size)), found)
 
 
-@kernel
+@making_kernel
 def sign_and_logarithm(a):
     plain = values(a)
     sign, found = np.linalg.slogdet(plain)
@@ -104,7 +104,7 @@ def sign_and_logarithm(a):
     return sign, with_value(inner(a.copy().reshape(a.size), weights), found)
 
 
-@kernel
+@making_kernel
 def cholesky(a):
     plain = np.linalg.cholesky(values(a))
     made, n = np.zeros(a.shape, active), a.shape[0]

@@ -4,16 +4,17 @@ Addresses in the table of entries, not in the code, keep compiled code cacheable
 SciPy, so a tape without matrix products never loads it. The twin computes with NumPy on the same strided operands.
 """
 
+import ctypes
 import functools
+import importlib
 
 import numpy as np
-from llvmlite import ir
-from numba import config, types
-from numba.core import cgutils
-from numba.extending import get_cython_function_address, intrinsic
 
 from fasttape.compiler.jit import kernel
+from fasttape.compiler.late import DISABLED, Late
 from fasttape.layout import BLAS
+
+fortran = Late("fasttape.compiler.fortran")
 
 
 @functools.cache
@@ -21,40 +22,16 @@ def addresses(dtype) -> list[int]:
     """The addresses of BLAS gemm and gemv for a dtype."""
     prefix = {"float32": "s", "float64": "d"}[np.dtype(dtype).name]
     names = (prefix + "gemm", prefix + "gemv")
-    return [get_cython_function_address("scipy.linalg.cython_blas", name) for name in names]
+    exported = importlib.import_module("scipy.linalg.cython_blas").__pyx_capi__
+    return [capsule_pointer(exported[name]) for name in names]
 
 
-@intrinsic
-def _call(typingctx, address, flags, sizes, scalars, arrays, offsets, operands):
-    """Call the Fortran routine at `address`; every argument goes by reference, in the order that `operands` spells.
-
-    `operands` is a literal string: c a character of `flags`, i an integer of `sizes`, s a number of `scalars`, p the
-    address of element `offsets[k]` of `arrays[k]`; each letter takes the next one of its kind.
-    """
-
-    def emit(context, builder, signature, args):
-        word = ir.IntType(32)
-        items = {
-            "c": [builder.trunc(v, ir.IntType(8)) for v in cgutils.unpack_tuple(builder, args[1])],
-            "i": [builder.trunc(v, word) for v in cgutils.unpack_tuple(builder, args[2])],
-            "s": cgutils.unpack_tuple(builder, args[3]),
-            "p": [],
-        }
-        starts = cgutils.unpack_tuple(builder, args[5])
-        for kind, array, start in zip(signature.args[4], cgutils.unpack_tuple(builder, args[4]), starts, strict=True):
-            data = context.make_array(kind)(context, builder, value=array).data
-            items["p"].append(builder.gep(data, [start]))
-        pointers = []
-        for letter in operands.literal_value:
-            item = items[letter].pop(0)
-            pointers.append(item if letter == "p" else cgutils.alloca_once_value(builder, item))
-        routine = builder.inttoptr(args[0], ir.FunctionType(ir.VoidType(), [p.type for p in pointers]).as_pointer())
-        builder.call(routine, pointers)
-        return context.get_dummy_value()
-
-    if not isinstance(operands, types.StringLiteral):
-        return None
-    return types.void(address, flags, sizes, scalars, arrays, offsets, operands), emit
+def capsule_pointer(capsule) -> int:
+    """What a capsule points to, which has the name that its maker gave it."""
+    name, pointer = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
+    name.restype, name.argtypes = ctypes.c_char_p, (ctypes.py_object,)
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+    return pointer(capsule, name(capsule))
 
 
 N, T = ord("N"), ord("T")
@@ -73,7 +50,7 @@ def _gemm(entries, m, n, k, x, x0, xr, xc, y, y0, yr, yc, out, o0, oc, beta):
     ldx = _leading(xc, m) if xr == 1 else _leading(xr, k)
     ldy = _leading(yc, k) if yr == 1 else _leading(yr, n)
     one = out.dtype.type(1.0)
-    _call(
+    fortran.call(
         entries[BLAS * 256],
         flags,
         (m, n, k, ldx, ldy, _leading(oc, m)),
@@ -92,7 +69,7 @@ def _gemv(entries, m, k, x, x0, xr, xc, y, y0, ys, out, o0, os, beta):
         rows, columns, flag, ld = m, k, N, _leading(xc, m)
     else:
         rows, columns, flag, ld = k, m, T, _leading(xr, k)
-    _call(
+    fortran.call(
         entries[BLAS * 256 + 1],
         (flag,),
         (rows, columns, ld, ys, os),
@@ -131,7 +108,7 @@ def _multiply_add_twin(entries, m, n, k, x, x0, xr, xc, y, y0, yr, yc, out, o0, 
     target[...] = product if beta == 0.0 else target + product
 
 
-multiply_add = _multiply_add_twin if config.DISABLE_JIT else _multiply_add
+multiply_add = _multiply_add_twin if DISABLED else _multiply_add
 multiply_add.__doc__ = """out (m, n) = beta out + x (m, k) @ y (k, n) for beta 0 or 1.
 
 Each is given by array, first element, row and column stride. Every operand has a unit stride in one direction; the

@@ -3,11 +3,9 @@
 Objects and addresses are 64-bit words here. All of this asks for the interpreter's lock.
 """
 
-import ctypes
-
-import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import carray, types  # noqa: F401  kernels ask here for all that they call
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fasttape.compiler.objects import FIRST_FIELD
@@ -38,6 +36,8 @@ attribute = function("PyObject_GetAttr", WORD, WORD, WORD)
 instance_dict = function("PyObject_GenericGetDict", WORD, WORD, WORD)  # a new reference
 float_value = function("PyFloat_AsDouble", types.float64, WORD)
 new_float = function("PyFloat_FromDouble", WORD, types.float64)
+integer_value = function("PyLong_AsLongLong", WORD, WORD)
+new_integer = function("PyLong_FromLongLong", WORD, WORD)
 acquire = function("Py_IncRef", types.void, WORD)
 release = function("Py_DecRef", types.void, WORD)
 error = function("PyErr_Occurred", WORD)
@@ -47,20 +47,11 @@ lock = function("PyEval_RestoreThread", types.void, WORD)
 call_object = function("PyObject_Call", WORD, WORD, WORD, WORD)
 same_bytes = function("memcmp", types.int32, WORD, WORD, WORD)
 
-# The fields of NumPy's arrays, and the places of functions in its table; both belong to its binary interface
+# The fields of NumPy's arrays, which belong to its binary interface
 DATA, NDIM, DIMENSIONS, DESCRIPTOR, FLAGS = 16, 24, 32, 56, 64
 C_CONTIGUOUS, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400
-NEW_SCALAR, NEW_ARRAY, SET_BASE = 60, 93, 282
 CONTENTS = FIRST_FIELD  # of a closure cell
 EQUAL = 2  # how to compare
-
-
-def numpy_function(place) -> int:
-    """The address of a function of NumPy's C API."""
-    get = ctypes.pythonapi.PyCapsule_GetPointer
-    get.restype, get.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
-    table = get(np._core._multiarray_umath._ARRAY_API, None)
-    return (ctypes.c_void_p * (place + 1)).from_address(table)[place]
 
 
 @intrinsic
@@ -72,6 +63,46 @@ def pointer(typingctx, address, dtype):
         return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
 
     return kind(address, dtype), emit
+
+
+def array_at(context, builder, kind, address, shape, strides=()):
+    """Memory as an array, whose runtime is whoever called; words are LLVM values. Without strides it is contiguous."""
+    made = context.make_array(kind)(context, builder)
+    made.itemsize = word(context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+    made.nitems, strides = word(1), list(strides)
+    for extent in reversed(shape):
+        if len(strides) < kind.ndim:
+            strides.insert(0, builder.mul(made.nitems, made.itemsize))
+        made.nitems = builder.mul(made.nitems, extent)
+    made.data = builder.inttoptr(address, made.data.type)
+    made.shape, made.strides = cgutils.pack_array(builder, shape), cgutils.pack_array(builder, strides)
+    made.meminfo, made.parent = (ir.Constant(x.type, None) for x in (made.meminfo, made.parent))
+    return made._getvalue()
+
+
+def word(x):
+    return ir.Constant(ir.IntType(64), x)
+
+
+@intrinsic
+def numbers(typingctx, address, count, dtype):
+    """So many numbers of a dtype from an address on, as an array."""
+    kind = types.Array(dtype.dtype, 1, "C")
+
+    def emit(context, builder, signature, args):
+        return array_at(context, builder, kind, args[0], [args[1]])
+
+    return kind(types.int64, types.int64, dtype), emit
+
+
+@intrinsic
+def words(typingctx, address, count):
+    """So many words from an address on, as an array."""
+
+    def emit(context, builder, signature, args):
+        return array_at(context, builder, signature.return_type, args[0], [args[1]])
+
+    return types.Array(types.int64, 1, "C")(types.int64, types.int64), emit
 
 
 @intrinsic
@@ -104,3 +135,26 @@ def call(typingctx, function, arguments):
         return builder.call(target, [builder.extract_value(args[1], k) for k in range(len(kinds))])
 
     return types.int64(function, arguments), emit
+
+
+@intrinsic
+def call_code(typingctx, function, address):
+    """Call code that reads words from an address; 0 if it ended well."""
+
+    def emit(context, builder, signature, args):
+        target = builder.inttoptr(args[0], ir.FunctionType(ir.IntType(32), [ir.IntType(64)]).as_pointer())
+        return builder.sext(builder.call(target, [args[1]]), ir.IntType(64))
+
+    return types.int64(function, address), emit
+
+
+@intrinsic(prefer_literal=True)
+def stack(typingctx, count):
+    """The address of memory for so many words, until the function returns that asks for it."""
+
+    def emit(context, builder, signature, args):
+        size = ir.Constant(ir.IntType(64), count.literal_value)
+        memory = cgutils.alloca_once(builder, ir.IntType(64), size=size)
+        return builder.ptrtoint(memory, ir.IntType(64))
+
+    return (types.int64(count), emit) if isinstance(count, types.IntegerLiteral) else None

@@ -1,22 +1,29 @@
-"""All decorator options of compiled code in one place.
+"""All decorator options of compiled code in one place, and where compiled code comes from.
 
-`kernel` makes a function that only other compiled code calls; `sweep` makes one that Python calls, kept in Numba's
-disk cache. A sweep is recompiled when any source of compiled code changes: `digest()` names that text, and each sweep
-is made by a factory whose closure holds it, because Numba itself watches one file only.
+`kernel` makes a function that only other compiled code calls; `entry` a C function from a factory. What has been
+compiled on this machine is loaded from the cache on disk without Numba, under a key that names the text of all that is
+compiled, so a change of any of it compiles anew; otherwise Numba is imported and compiles.
 """
 
 import functools
 import hashlib
+import importlib.util
 import pathlib
 import sys
 import threading
 import types
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-import numba
+import llvmlite
 import numpy as np
+from llvmlite import binding
 
 from fasttape import ops
-from fasttape.compiler import vector
+from fasttape.compiler import loading, object_cache, vector
+from fasttape.compiler.late import DISABLED, Late, numba
+
+building = Late("fasttape.compiler.building")
 
 PACKAGE = pathlib.Path(__file__).parents[1]
 SOURCES = ("ops.py", "special.py", "layout.py", "decode.py", "compiler/*.py", "execute/*.py")
@@ -24,47 +31,69 @@ PATIENCE = 2.0  # seconds of compilation before the user is told what the proces
 
 OPTIONS = {"error_model": "numpy", "nogil": True}
 INTERNAL = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+PLAIN = INTERNAL | {"_nrt": False}  # nothing of Numba's runtime: no new arrays
+
+
+class Kernel:
+    """A function for compiled callers; Numba compiles it when it meets it in one of them."""
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]):
+        self.function, self.options = function, options
+        functools.update_wrapper(self, function)
+
+    @functools.cached_property
+    def dispatcher(self) -> Any:
+        return numba.njit(**self.options)(self.function)
+
+    @property
+    def _numba_type_(self) -> Any:
+        return self.dispatcher._numba_type_
 
 
 def kernel(function):
-    """Compile `function` for callers that are compiled themselves."""
-    return numba.njit(**INTERNAL)(function)
+    """Compile `function` for callers that are compiled themselves. It makes no arrays."""
+    return function if DISABLED else Kernel(function, PLAIN)
+
+
+def making_kernel(function):
+    """As `kernel`, for a function that may make arrays; needs Numba in every process that runs it."""
+    return function if DISABLED else Kernel(function, INTERNAL)
 
 
 def inlined(function):
     """As `kernel`, inside its callers: for what is so short that passing its arguments would take longest."""
-    return numba.njit(**INTERNAL, forceinline=True, _nrt=False)(function)
+    return function if DISABLED else Kernel(function, PLAIN | {"forceinline": True})
 
 
-def sweep(factory):
-    """The compiled function `factory(digest())` as `.now`, compiled when it is first called."""
-    name = factory.__name__
+class Entry(NamedTuple):
+    """A compiled C function."""
 
-    @functools.lru_cache(maxsize=1)
-    def make():
-        function = factory(digest())
-        try:
-            return numba.njit(**OPTIONS, cache=True)(function)
-        except RuntimeError:  # no folder that we may write to: compile in every process rather than not at all
-            return numba.njit(**OPTIONS)(function)
-
-    def first(*args):
-        with _announced(f"the {name} sweep"):
-            result = make()(*args)
-        lazy.now = make()
-        return result
-
-    lazy = types.SimpleNamespace(now=first)
-    return lazy
+    address: int
+    kept: Any  # what holds its code
 
 
-def entry(factory, variant, signature, name):
-    """The compiled C function `factory(digest(), variant)`; has an `address`."""
+def entry(factory: Callable[..., Any], variant: Any, signature: str, name: str) -> Entry:
+    """The compiled C function `factory(variant)`, of some signature in Numba's notation."""
+    return compiled(
+        (factory.__module__, factory.__qualname__, repr(variant), signature),
+        lambda symbol: building.c_function(factory(variant), signature, symbol),
+        name,
+    )
+
+
+def compiled(key: tuple[Any, ...], build: Callable[[str], tuple[Entry, bytes | None]], name: str) -> Entry:
+    """The C function for a key: from disk, or from `build(symbol)`, which gives its object code, too."""
+    text = hashlib.sha256(repr((machine_key(), digest(), *key)).encode()).hexdigest()
+    symbol = f"fasttape_{text[:40]}"
+    data = object_cache.load(text)
+    if data is not None and loading.resolved(data):
+        code = loading.Code(data, loading.host(), symbol)
+        return Entry(code.functions[0], code)
     with _announced(name):
-        try:
-            return numba.cfunc(signature, **OPTIONS, cache=True)(factory(digest(), variant))
-        except RuntimeError:
-            return numba.cfunc(signature, **OPTIONS)(factory(digest(), variant))
+        made, data = build(symbol)
+    if data is not None:
+        object_cache.keep(text, data)
+    return made
 
 
 @functools.lru_cache(maxsize=1)
@@ -80,9 +109,20 @@ def digest() -> str:
     return text.hexdigest()
 
 
+@functools.lru_cache(maxsize=1)
+def machine_key() -> tuple[Any, ...]:
+    """What else compiled code depends on: versions, and the processor."""
+    found = importlib.util.find_spec("numba")  # which is not imported for that
+    folder = pathlib.Path(found.origin).parent if found and found.origin else pathlib.Path()
+    version = (folder / "_version.py").read_text()
+    python = sys.implementation.cache_tag, getattr(sys, "abiflags", ""), sys.byteorder, sys.maxsize
+    llvm = llvmlite.__version__, binding.llvm_version_info, binding.get_process_triple()
+    return version, np.__version__, python, llvm, loading.host()
+
+
 def quiet(function):
     """Run `function` without NumPy's floating-point warnings: the Python twins are to compute as LLVM does."""
-    if not numba.config.DISABLE_JIT:
+    if not DISABLED:
         return function
 
     @functools.wraps(function)
@@ -95,7 +135,7 @@ def quiet(function):
 
 def left_alone(f) -> bool:
     """Whether f may be a user's function that numba.njit left as it was, since Numba is told not to compile."""
-    return bool(numba.config.DISABLE_JIT) and isinstance(f, types.FunctionType)
+    return DISABLED and isinstance(f, types.FunctionType)
 
 
 class _announced:

@@ -6,10 +6,8 @@ has code of its own. LLVM cuts a cell into the registers that the CPU has. The t
 """
 
 from llvmlite import ir
-from numba import config, types
+from numba import types
 from numba.extending import intrinsic
-
-from fasttape.compiler import twins
 
 WORD = ir.IntType(64)
 
@@ -91,18 +89,15 @@ def emit_clear(cells, node):
 
 
 @intrinsic
-def _pull(typingctx, cells, node, a, da, b, db, width):
+def pull(typingctx, cells, node, a, da, b, db, width):
     return types.void(cells, node, a, da, b, db, width), cell_function(emit_pull)
 
 
 @intrinsic
-def _push(typingctx, cells, node, a, da, b, db, width):
+def push(typingctx, cells, node, a, da, b, db, width):
     return types.void(cells, node, a, da, b, db, width), cell_function(emit_push)
 
 
 @intrinsic
-def _clear(typingctx, cells, node, width):
+def clear(typingctx, cells, node, width):
     return types.void(cells, node, width), cell_function(emit_clear)
-
-
-pull, push, clear = (twins.pull, twins.push, twins.clear) if config.DISABLE_JIT else (_pull, _push, _clear)

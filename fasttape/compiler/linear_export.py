@@ -5,7 +5,7 @@ from numba import carray, types
 from numba.extending import overload
 
 from fasttape.compiler.active_type import dot_of, holds_active, is_active, is_active_array, node_of
-from fasttape.compiler.jit import INTERNAL, kernel
+from fasttape.compiler.jit import INTERNAL, making_kernel
 from fasttape.compiler.linear_memory import FAILED, FULL, LENGTH, RECORD, RECORDS
 from fasttape.compiler.linear_sweep import LOW_HALF, header, pointer
 
@@ -71,7 +71,7 @@ def marks_of(t):
     return is_active(t) or is_active_array(t)
 
 
-@kernel
+@making_kernel
 def records_of(tape, first, inputs):
     """The records behind some inputs, which begin at the slot `first`; the tape loses them all."""
     words = header(tape)
@@ -82,7 +82,7 @@ def records_of(tape, first, inputs):
     return carray(pointer(words[RECORDS]), (length,), RECORD)[first + inputs :]
 
 
-@kernel
+@making_kernel
 def nodes_of(records, inputs):
     """The node of each slot from the first input on, which is node 1.
 
@@ -96,7 +96,7 @@ def nodes_of(records, inputs):
     return nodes
 
 
-@kernel
+@making_kernel
 def leads(numbers, first, nodes):
     """Where active numbers lead; `nodes` are those of the slots from `first` on."""
     made = np.empty(numbers.size, LEAD)
@@ -108,7 +108,7 @@ def leads(numbers, first, nodes):
     return made
 
 
-@kernel
+@making_kernel
 def plain_records(records, first, inputs, nodes):
     """Records of two operands by node instead of slot; `nodes` are those of the slots from `first` on."""
     made, at = np.empty(nodes[-1] - inputs if nodes.size else 0, RECORD), 0
@@ -125,7 +125,7 @@ def plain_records(records, first, inputs, nodes):
     return made
 
 
-@kernel
+@making_kernel
 def put(records, k, a, da, b, db):
     """Write a record."""
     records[k].a, records[k].b, records[k].da, records[k].db = a, b, da, db

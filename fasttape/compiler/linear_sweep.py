@@ -18,7 +18,7 @@ from fasttape.compiler.active_type import (
     node_of,
     val_of,
 )
-from fasttape.compiler.jit import INTERNAL, inlined, kernel
+from fasttape.compiler.jit import INTERNAL, inlined, making_kernel
 from fasttape.compiler.linear_memory import (
     ADJOINTS,
     FAILED,
@@ -49,7 +49,7 @@ def pointer(typingctx, address):
     return types.voidptr(address), lambda c, b, sig, args: b.inttoptr(args[0], cgutils.voidptr_t)
 
 
-@kernel
+@making_kernel
 def header(tape):
     """The words of the header of the tape at an address."""
     return carray(pointer(tape), (WORDS,), np.int64)
@@ -90,7 +90,7 @@ def make_adjoints(typingctx, tape):
     return types.void(types.int64), emit
 
 
-@kernel
+@making_kernel
 def begin(tape):
     """The length of a tape at the begin of a recording; the outermost one forgets that an earlier one was too long."""
     words = header(tape)
@@ -99,7 +99,7 @@ def begin(tape):
     return words[LENGTH]
 
 
-@kernel
+@making_kernel
 def take_slots(tape, count):
     """The node of the first of some new slots that are inputs."""
     words = header(tape)
@@ -306,7 +306,7 @@ def is_zero(typingctx, x):
     return types.boolean(x), emit
 
 
-@kernel
+@making_kernel
 def reverse(tape, first, count, y):
     """The adjoints of y by the `count` input slots from `first` on, behind a zero; the tape loses them all."""
     words = header(tape)
@@ -336,7 +336,7 @@ def spread(adjoints, record, g):
     adjoints[record.b] = times_plus(record.db, g, adjoints[record.b])
 
 
-@kernel
+@making_kernel
 def sweep(records, adjoints, g, slot, inputs):
     """Propagate the adjoint g of a slot to the slots before `inputs`.
 

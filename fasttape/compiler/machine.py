@@ -6,8 +6,6 @@ side by side, or the partial sums of an output. A long program is cut into chunk
 after another; what they hand on lives in cells of the workspace that are used again.
 """
 
-import ctypes
-import functools
 import hashlib
 import itertools
 from collections.abc import Callable, Sequence
@@ -20,6 +18,7 @@ from fasttape.compiler import object_cache, vector
 from fasttape.compiler.block import SCRATCH, Block, Needs, Value
 from fasttape.compiler.emitter import Style
 from fasttape.compiler.jit import digest
+from fasttape.compiler.loading import Target
 from fasttape.layout import GUARD
 
 CHUNK = 500  # operations of one function
@@ -46,35 +45,6 @@ class Line(NamedTuple):
     outputs: Sequence[int]
     shared: frozenset[int]  # slots of the inputs that are the same at all points
     sums: int = 0  # how many of the outputs, the last ones, are added up over the points
-
-
-class Target(NamedTuple):
-    """What code is generated for: a processor and its vector registers."""
-
-    cpu: str
-    features: str
-    registers: str  # their letter in the vector ABI; nothing where numbers are computed one by one
-
-    def lanes(self, dtype: str) -> int:
-        bits = {letter: bits for _, letter, bits in vector.REGISTERS}.get(self.registers, 0)
-        return max(bits // vector.BITS[dtype], 1)
-
-    def machine(self, level: int) -> Any:
-        """LLVM's code generator."""
-        binding.initialize_native_target()
-        binding.initialize_native_asmprinter()
-        target = binding.Target.from_default_triple()
-        return target.create_target_machine(
-            cpu=self.cpu, features=self.features, opt=level, jit=True, reloc="default", codemodel="jitdefault"
-        )
-
-
-@functools.cache
-def host() -> Target:
-    """The processor that this process runs on."""
-    features = binding.get_host_cpu_features()
-    letters = [letter for feature, letter, _ in vector.REGISTERS if features.get(feature)]
-    return Target(binding.get_host_cpu_name(), features.flatten(), (letters or [""])[0])
 
 
 class Layout(NamedTuple):
@@ -261,21 +231,6 @@ def module(line: Line, style: Style) -> str:
 def level_of(count: int) -> int:
     """How hard LLVM works on so many operations."""
     return next(level for most, level in LEVELS if count <= most)
-
-
-class Code:
-    """Object code that is loaded into this process, as long as this lives."""
-
-    def __init__(self, data: bytes, target: Target, *names: str):
-        vector.library()
-        self.engine = binding.create_mcjit_compiler(binding.parse_assembly(""), target.machine(0))
-        self.engine.add_object_file(binding.ObjectFileRef.from_data(data))
-        self.engine.finalize_object()
-        self.functions = tuple(self.engine.get_function_address(name) for name in names)
-
-    def words(self, name: str, count: int) -> list[int]:
-        """The first words of a constant."""
-        return list((ctypes.c_int64 * count).from_address(self.engine.get_global_value_address(name)))
 
 
 def object_code(key: Sequence[Any], write: Callable[[], str], target: Target, level: int) -> bytes:

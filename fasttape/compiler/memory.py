@@ -4,34 +4,35 @@ Addresses and steps are words that arrive as arguments. The twins see the same m
 """
 
 import numpy as np
-from numba import carray, config
 
-from fasttape.compiler.capi import pointer
 from fasttape.compiler.jit import kernel
+from fasttape.compiler.late import DISABLED, Late
+
+capi = Late("fasttape.compiler.capi")
 
 
 @kernel
 def _gather(address, step, n, out, at):
     size, place = np.uint64(n), np.uint64(at)
     if step == out.itemsize:
-        numbers = carray(pointer(np.int64(address), out.dtype), n)
+        numbers = capi.carray(capi.pointer(np.int64(address), out.dtype), n)
         for i in range(size):
             out[place + i] = numbers[i]
     else:
         for i in range(size):
-            out[place + i] = carray(pointer(np.int64(address) + np.int64(i) * step, out.dtype), 1)[0]
+            out[place + i] = capi.carray(capi.pointer(np.int64(address) + np.int64(i) * step, out.dtype), 1)[0]
 
 
 @kernel
 def _scatter(x, at, n, address, step):
     size, place = np.uint64(n), np.uint64(at)
     if step == x.itemsize:
-        numbers = carray(pointer(np.int64(address), x.dtype), n)
+        numbers = capi.carray(capi.pointer(np.int64(address), x.dtype), n)
         for i in range(size):
             numbers[i] = x[place + i]
     else:
         for i in range(size):
-            carray(pointer(np.int64(address) + np.int64(i) * step, x.dtype), 1)[0] = x[place + i]
+            capi.carray(capi.pointer(np.int64(address) + np.int64(i) * step, x.dtype), 1)[0] = x[place + i]
 
 
 def view(address, shape, strides, dtype) -> np.ndarray:
@@ -48,6 +49,6 @@ def _scatter_twin(x, at, n, address, step):
     view(address, (n,), (int(step),), x.dtype)[:] = x[at : at + n]
 
 
-gather, scatter = (_gather_twin, _scatter_twin) if config.DISABLE_JIT else (_gather, _scatter)
+gather, scatter = (_gather_twin, _scatter_twin) if DISABLED else (_gather, _scatter)
 gather.__doc__ = """out[at : at + n] = the n numbers from an address on."""
 scatter.__doc__ = """The n numbers from an address on = x[at : at + n]."""

@@ -1,7 +1,7 @@
 """Object code on disk: files that will be executed, so nobody else can have written what is loaded from here.
 
 The folder belongs to this user and is closed to all others. Each file begins with a checksum of its key and contents;
-what does not match, or names a function outside of the mathematical libraries, is not loaded. Files appear whole, under
+what does not match, or names a function that code of ours never calls, is not loaded. Files appear whole, under
 their final name, so any number of processes may read and write at once. Whatever goes wrong, code is compiled in
 memory instead.
 """
@@ -18,8 +18,21 @@ from llvmlite import binding
 
 LIMIT = 64 << 20  # bytes of all files
 CHECKSUM = 32
-ROUNDING = ("floor", "ceil", "trunc", "rint")
-SYMBOLS = frozenset(name + suffix for name in ROUNDING for suffix in ("", "f"))  # of libm, where a CPU lacks these
+MATHEMATICS = (
+    *("floor", "ceil", "trunc", "rint", "fmod", "sqrt", "cbrt", "hypot", "pow", "exp", "exp2", "expm1"),
+    *("log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sincos"),
+    *("sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "tgamma", "lgamma", "ldexp"),
+)
+MEMORY = ("memcpy", "memmove", "memset", "memcmp")
+INTERPRETER = (  # of the C API, for code that takes Python objects apart
+    *("PyTuple_Size", "PyTuple_GetItem", "PyTuple_New", "PyTuple_SetItem"),
+    *("PyList_Size", "PyList_GetItem", "PyList_New", "PyList_SetItem"),
+    *("PyDict_Size", "PyDict_GetItemWithError", "PyDict_SetItem", "PyDict_Copy", "PyDict_Next"),
+    *("PyObject_GetAttr", "PyObject_GenericGetDict", "PyObject_RichCompareBool", "PyObject_Call"),
+    *("PyFloat_AsDouble", "PyFloat_FromDouble", "PyLong_AsLongLong", "PyLong_FromLongLong"),
+    *("Py_IncRef", "Py_DecRef", "PyErr_Occurred", "PyErr_Clear", "PyEval_SaveThread", "PyEval_RestoreThread"),
+)
+SYMBOLS = frozenset([*(name + suffix for name in MATHEMATICS for suffix in ("", "f")), *MEMORY, *INTERPRETER])
 VECTOR_FUNCTION = "_ZGV"
 ELF_SYMBOL = np.dtype([("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8", 2)])
 
@@ -51,7 +64,7 @@ def load(key: str, folder: pathlib.Path | None = None) -> bytes | None:
                 return None
             content = file.read()
         data = content[CHECKSUM:]
-        if content[:CHECKSUM] != checksum(key, data) or not mathematical(data):
+        if content[:CHECKSUM] != checksum(key, data) or not familiar(data):
             path.unlink()
             return None
         os.utime(path)  # it was of use: others go first
@@ -64,7 +77,7 @@ def keep(key: str, data: bytes, folder: pathlib.Path | None = None) -> None:
     """Keep object code under a key, if that is possible."""
     folder = default_folder() if folder is None else folder
     try:
-        if not (opened(folder) and mathematical(data)):
+        if not (opened(folder) and familiar(data)):
             return
         handle, name = tempfile.mkstemp(dir=folder, suffix=".part")
         try:
@@ -99,8 +112,8 @@ def shrink(folder: pathlib.Path) -> None:
         total -= size
 
 
-def mathematical(data: bytes) -> bool:
-    """Whether object code is of a kind that can be read, and asks for mathematical functions only."""
+def familiar(data: bytes) -> bool:
+    """Whether object code is of a kind that can be read, and calls nothing that code of ours does not call."""
     names = undefined(data)
     return names is not None and all(name in SYMBOLS or name.startswith(VECTOR_FUNCTION) for name in names)
 

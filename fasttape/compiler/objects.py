@@ -5,11 +5,13 @@ the JIT is disabled or the interpreter runs without its lock, the subclass is pl
 """
 
 import ctypes
-import sysconfig
+import sys
 
-from numba import config
+import numpy as np
 
-NATIVE = not config.DISABLE_JIT and not sysconfig.get_config_var("Py_GIL_DISABLED")
+from fasttape.compiler.late import DISABLED
+
+NATIVE = not DISABLED and "t" not in getattr(sys, "abiflags", "")  # which stands for a Python without its lock
 FIRST_FIELD = object.__basicsize__  # where the one object of a class with one entry in `__slots__` is
 WORD = 8
 TYPE_FIELD = 8  # of the header: the class
@@ -73,3 +75,15 @@ def offset_of(fields, field) -> int:
 def address_of(function: str) -> int:
     """The address of a function of the C API."""
     return ctypes.cast(getattr(ctypes.pythonapi, function), ctypes.c_void_p).value
+
+
+# The places of functions in NumPy's table, which belongs to its binary interface
+NEW_SCALAR, NEW_ARRAY, SET_BASE = 60, 93, 282
+
+
+def numpy_function(place) -> int:
+    """The address of a function of NumPy's C API."""
+    get = ctypes.pythonapi.PyCapsule_GetPointer
+    get.restype, get.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+    table = get(np._core._multiarray_umath._ARRAY_API, None)
+    return (ctypes.c_void_p * (place + 1)).from_address(table)[place]

@@ -6,9 +6,11 @@ program; there is one for each number of lanes and dtype.
 """
 
 from llvmlite import ir
-from numba.core import cgutils
 
 from fasttape.compiler import vector
+from fasttape.compiler.late import Late
+
+cgutils = Late("numba.core.cgutils")
 
 WORD, HALF = ir.IntType(64), ir.IntType(32)
 POINTER = ir.IntType(8).as_pointer()

@@ -8,7 +8,7 @@ from numba.extending import intrinsic, overload
 
 from fasttape.compiler.active_program import make_traced
 from fasttape.compiler.active_type import active, holds_active, is_active, node_of, traced, val_of
-from fasttape.compiler.jit import INTERNAL, kernel
+from fasttape.compiler.jit import INTERNAL, making_kernel
 from fasttape.compiler.linear_memory import FAILED, FULL, LENGTH, RECORD, RECORDS
 from fasttape.compiler.linear_sweep import LOW_HALF, header, pointer, read_only, resolved
 from fasttape.layout import B_IS_SLOT, CONST, GUARD
@@ -56,7 +56,7 @@ def each_traced(typingctx, x):
     return returned(x), emit
 
 
-@kernel
+@making_kernel
 def placed(places, local, first):
     """The slot of an operand of a record."""
     return places[np.int64(local) - first + 1] if local else np.uint32(0)
@@ -68,7 +68,7 @@ def bits(typingctx, x):
     return types.int64(types.float64), lambda c, b, sig, args: b.bitcast(args[0], c.get_value_type(types.int64))
 
 
-@kernel
+@making_kernel
 def pooled(records, slots, next_slot, places):
     """The constants among some records, of which `places` gets the slots; they are from `next_slot` on."""
     constants, count = np.empty(records.size), 0
@@ -86,7 +86,7 @@ def pooled(records, slots, next_slot, places):
     return constants[:count].copy()
 
 
-@kernel
+@making_kernel
 def take_program(tape, first, slots, next_slot, numbers):
     """The program behind some inputs, which begin at the slot `first` and live in `slots`; the tape loses it.
 

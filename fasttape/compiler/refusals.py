@@ -1,16 +1,15 @@
 """What Numba refuses to compile, as one line that names the user's code."""
 
+import functools
 import linecache
 import os
 import pathlib
 import re
+import sys
 
-import numba
-from numba.core.errors import NumbaError
-
+from fasttape.compiler.late import numba
 from fasttape.errors import ConversionError, FastTapeError, UnsupportedError
 
-PACKAGES = tuple(str(pathlib.Path(file).parent) + os.sep for file in (numba.__file__, pathlib.Path(__file__).parent))
 PLACE = re.compile(r" at ([^\n(]+) \((\d+)\)")
 SIGNATURE = re.compile(r">>> (.+)")
 TRUNCATED = "an integer array would cut off the number and its derivative; write int(x)"
@@ -25,7 +24,9 @@ REASONS = (  # by what stands in Numba's message, in the line of the first signa
 
 def is_refusal(error) -> bool:
     """Whether Numba has raised an error over values that are being recorded."""
-    return isinstance(error, NumbaError) or "Cannot determine Numba type of" in str(error)
+    if "numba" in sys.modules and isinstance(error, numba.core.errors.NumbaError):
+        return True
+    return "Cannot determine Numba type of" in str(error)
 
 
 def refused(dispatcher, error) -> FastTapeError:
@@ -50,9 +51,16 @@ def reason_in(text) -> str:
     return f"Numba knows {unknown}, where active is a number that is being recorded"
 
 
+@functools.cache
+def packages() -> tuple[str, ...]:
+    """Where Numba and this package are."""
+    files = numba.__file__, pathlib.Path(__file__).parent
+    return tuple(str(pathlib.Path(file).parent) + os.sep for file in files)
+
+
 def is_users(path) -> bool:
     """Whether a file is neither Numba's nor this package's."""
-    return not os.path.abspath(path).startswith(PACKAGES) and path != "<string>"
+    return not os.path.abspath(path).startswith(packages()) and path != "<string>"
 
 
 def described(path, line) -> str:

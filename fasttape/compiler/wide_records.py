@@ -11,7 +11,7 @@ from numba.extending import intrinsic, overload
 
 from fasttape.compiler.active_merge import leaves_range
 from fasttape.compiler.active_type import active, dot_of, make_active, node_of, val_of
-from fasttape.compiler.jit import INTERNAL, inlined, kernel
+from fasttape.compiler.jit import INTERNAL, inlined, making_kernel
 from fasttape.compiler.linear_memory import LENGTH, RECORD, RECORDS
 from fasttape.compiler.linear_sweep import LOW_HALF, header, make_room, pointer
 
@@ -25,7 +25,7 @@ def is_kept(typingctx, product):
     return types.boolean(product), lambda c, b, sig, args: b.not_(leaves_range(b, args[0]))
 
 
-@kernel
+@making_kernel
 def tape_of(a):
     """The address of the tape that the first live element of a vector is on, and its slot; zeros where all are dead."""
     for x in a:
@@ -34,7 +34,7 @@ def tape_of(a):
     return 0, NOTHING
 
 
-@kernel
+@making_kernel
 def open_terms(tape, count):
     """The memory of `count` records of terms and one more behind the end of a tape."""
     words = header(tape)
@@ -43,7 +43,7 @@ def open_terms(tape, count):
     return carray(pointer(words[RECORDS]), (stop,), RECORD)[words[LENGTH] :]
 
 
-@kernel
+@making_kernel
 def close_terms(tape, records, value):
     """The active number of a sum whose terms have been written."""
     words, last = header(tape), records[records.size - 1]

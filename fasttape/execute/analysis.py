@@ -6,7 +6,8 @@ them instead of adding to them. Nobody has to clear them then, and they may lie 
 
 import numpy as np
 
-from fasttape.compiler.jit import kernel, sweep
+from fasttape.compiler.jit import kernel
+from fasttape.compiler.sweeps import sweep
 from fasttape.execute.blocks import inner_stride, operand, points, run
 from fasttape.layout import (
     ADDS,
@@ -63,7 +64,10 @@ def is_active(aux, p, q, active):
     """
     low, high = reach(aux, p, q)
     if aux[q + LIST] == REGULAR:
-        return active[aux[q + FIRST]] or active[low : high + 1].any()
+        found = active[aux[q + FIRST]]
+        for slot in range(low, high + 1):
+            found |= active[slot]
+        return found
     at, found = p + aux[q + LIST], False
     for place in range(at + low, at + high + 1):
         found = found or active[aux[place]]
@@ -71,30 +75,26 @@ def is_active(aux, p, q, active):
 
 
 @sweep
-def activity(digest):
-    def activity(ops, a, b, aux, active, slot):
-        digest
-        for i in range(ops.size):
-            op, p = ops[i], np.int64(a[i])
-            if op < FIRST_STRUCTURAL:
-                flag = active[p] or (B_IS_SLOT[op] and active[b[i]])
-                if TERNARY[op]:
-                    flag = flag or active[aux[b[i]]] or active[aux[b[i] + 1]]
-                active[slot] = flag
-                slot += 1
-            elif op == CONST:  # an instruction that a plan skips
-                active[slot : slot + aux[p + SIZE]] = False
-                slot += aux[p + SIZE]
-            elif op != GUARD:
-                flag = False
-                for k in range(aux[p + OPERANDS]):
-                    q = operand(aux, p, k)
-                    aux[q + ADJOINTS] = ADDS if is_active(aux, p, q, active) else PASSIVE
-                    flag = flag or aux[q + ADJOINTS] != PASSIVE
-                active[slot : slot + aux[p + SIZE]] = flag
-                slot += aux[p + SIZE]
-
-    return activity
+def activity(ops, a, b, aux, active, slot):
+    for i in range(ops.size):
+        op, p = ops[i], np.int64(a[i])
+        if op < FIRST_STRUCTURAL:
+            flag = active[p] or (B_IS_SLOT[op] and active[b[i]])
+            if TERNARY[op]:
+                flag = flag or active[aux[b[i]]] or active[aux[b[i] + 1]]
+            active[slot] = flag
+            slot += 1
+        elif op == CONST:  # an instruction that a plan skips
+            active[slot : slot + aux[p + SIZE]] = False
+            slot += aux[p + SIZE]
+        elif op != GUARD:
+            flag = False
+            for k in range(aux[p + OPERANDS]):
+                q = operand(aux, p, k)
+                aux[q + ADJOINTS] = ADDS if is_active(aux, p, q, active) else PASSIVE
+                flag = flag or aux[q + ADJOINTS] != PASSIVE
+            active[slot : slot + aux[p + SIZE]] = flag
+            slot += aux[p + SIZE]
 
 
 @kernel
@@ -103,8 +103,10 @@ def span(aux, p, q):
     low, high = reach(aux, p, q)
     if aux[q + LIST] != REGULAR:
         at = p + aux[q + LIST]
-        listed = aux[at + low : at + high + 1]
-        low, high = listed.min(), listed.max()
+        first, last = at + low, at + high
+        low = high = aux[first]
+        for place in range(first, last + 1):
+            low, high = min(low, aux[place]), max(high, aux[place])
     return low, high + 1
 
 
@@ -244,120 +246,104 @@ def claim(aux, p, op, k, state, words):
 
 
 @sweep
-def first_touch(digest):
-    def first_touch(ops, a, b, aux, outputs, state, words, slot):
-        """Fill in what `state` says of each slot; `words` is the same memory, eight slots in each number."""
-        digest
-        for k in range(outputs.size):
-            read_singly(state, outputs[k])
-        for k in range(ops.size):
-            i = ops.size - 1 - k
-            op, p = ops[i], np.int64(a[i])
-            if op < FIRST_STRUCTURAL:
-                slot -= 1
-                read_singly(state, p)
-                if B_IS_SLOT[op]:
-                    read_singly(state, b[i])
-                if TERNARY[op]:
-                    read_singly(state, aux[b[i]])
-                    read_singly(state, aux[b[i] + 1])
-            elif op == GUARD:
-                state[p] |= SINGLE
-            elif op == CONST:
-                slot -= aux[p + SIZE]
-                set_all(state, words, slot, slot + aux[p + SIZE], SET)
-            else:
-                slot -= aux[p + SIZE]
-                aux[p + CLEAN] = all_have(state, words, slot, slot + aux[p + SIZE], SET)
-                for k in range(aux[p + OPERANDS]):
-                    q = operand(aux, p, k)
-                    if aux[q + ADJOINTS] != PASSIVE:
-                        claim(aux, p, op, k, state, words)
-                    elif aux[q + LIST] != REGULAR:
-                        touch_all(aux, p, q, state)
-                    if op == CALL and aux[q + LIST] == REGULAR:
-                        low, high = span(aux, p, q)
-                        set_all(state, words, low, high, SINGLE)
-
-    return first_touch
-
-
-@sweep
-def zeros(digest):
-    def zeros(words, out):
-        """Fill `out` with (start, stop) of ranges in which some adjoint is not set; return how many there are.
-
-        `words` is the state of all slots, eight slots in each number, padded to whole blocks of BLOCK slots.
-        """
-        digest
-        count, each = 0, np.uint64(SET) * EVERY
-        for block in range(words.size // 8):
-            at, every = np.uint64(block) * np.uint64(8), each
-            for k in range(8):
-                every &= words[at + np.uint64(k)]
-            if every == each:
-                continue
-            if count and out[count - 1, 1] == block * BLOCK:
-                count -= 1
-            else:
-                out[count, 0] = block * BLOCK
-            out[count, 1] = (block + 1) * BLOCK
-            count += 1
-        return count
-
-    return zeros
-
-
-@sweep
-def large_operands(digest):
-    def large_operands(ops, a, aux, low, high, least, out):
-        """Fill `out` with the spans of operands of `least` slots or more between two others; return their number."""
-        digest
-        count = 0
-        for i in range(ops.size):
-            if not is_array(ops[i]) or ops[i] == CALL:  # which reads singly
-                continue
-            p = np.int64(a[i])
+def first_touch(ops, a, b, aux, outputs, state, words, slot):
+    """Fill in what `state` says of each slot; `words` is the same memory, eight slots in each number."""
+    for k in range(outputs.size):
+        read_singly(state, outputs[k])
+    for k in range(ops.size):
+        i = ops.size - 1 - k
+        op, p = ops[i], np.int64(a[i])
+        if op < FIRST_STRUCTURAL:
+            slot -= 1
+            read_singly(state, p)
+            if B_IS_SLOT[op]:
+                read_singly(state, b[i])
+            if TERNARY[op]:
+                read_singly(state, aux[b[i]])
+                read_singly(state, aux[b[i] + 1])
+        elif op == GUARD:
+            state[p] |= SINGLE
+        elif op == CONST:
+            slot -= aux[p + SIZE]
+            set_all(state, words, slot, slot + aux[p + SIZE], SET)
+        else:
+            slot -= aux[p + SIZE]
+            aux[p + CLEAN] = all_have(state, words, slot, slot + aux[p + SIZE], SET)
             for k in range(aux[p + OPERANDS]):
                 q = operand(aux, p, k)
-                start, stop = span(aux, p, q)
-                if aux[q + LIST] == REGULAR and low <= start and stop <= high and stop - start >= least:
-                    out[count, 0] = start
-                    out[count, 1] = stop
+                if aux[q + ADJOINTS] != PASSIVE:
+                    claim(aux, p, op, k, state, words)
+                elif aux[q + LIST] != REGULAR:
+                    touch_all(aux, p, q, state)
+                if op == CALL and aux[q + LIST] == REGULAR:
+                    low, high = span(aux, p, q)
+                    set_all(state, words, low, high, SINGLE)
+
+
+@sweep
+def zeros(words, out):
+    """Fill `out` with (start, stop) of ranges in which some adjoint is not set; return how many there are.
+
+    `words` is the state of all slots, eight slots in each number, padded to whole blocks of BLOCK slots.
+    """
+    count, each = 0, np.uint64(SET) * EVERY
+    for block in range(words.size // 8):
+        at, every = np.uint64(block) * np.uint64(8), each
+        for k in range(8):
+            every &= words[at + np.uint64(k)]
+        if every == each:
+            continue
+        if count and out[count - 1, 1] == block * BLOCK:
+            count -= 1
+        else:
+            out[count, 0] = block * BLOCK
+        out[count, 1] = (block + 1) * BLOCK
+        count += 1
+    return count
+
+
+@sweep
+def large_operands(ops, a, aux, low, high, least, out):
+    """Fill `out` with the spans of operands of `least` slots or more between two others; return their number."""
+    count = 0
+    for i in range(ops.size):
+        if not is_array(ops[i]) or ops[i] == CALL:  # which reads singly
+            continue
+        p = np.int64(a[i])
+        for k in range(aux[p + OPERANDS]):
+            q = operand(aux, p, k)
+            start, stop = span(aux, p, q)
+            if aux[q + LIST] == REGULAR and low <= start and stop <= high and stop - start >= least:
+                out[count, 0] = start
+                out[count, 1] = stop
+                count += 1
+    return count
+
+
+@sweep
+def readers(ops, a, aux, state, words, starts, stops, found, single, all_set):
+    """Fill `found` with pairs (operand, segment) for each operand that reads a segment; return how many there are.
+
+    A segment that some operand reads together with its neighborhood gets a pair with operand -1. `single` and
+    `all_set` get whether a slot of each segment is read singly, and whether all adjoints are set.
+    """
+    for s in range(starts.size):
+        single[s] = any_have(state, words, starts[s], stops[s], SINGLE)
+        all_set[s] = all_have(state, words, starts[s], stops[s], SET)
+    count = 0
+    for i in range(ops.size):
+        if not is_array(ops[i]) or ops[i] == CALL:  # which reads singly
+            continue
+        p = np.int64(a[i])
+        for k in range(aux[p + OPERANDS]):
+            q = operand(aux, p, k)
+            if aux[q + LIST] != REGULAR:
+                continue
+            low, high = span(aux, p, q)
+            for s in range(starts.size):
+                if low < stops[s] and starts[s] < high:
+                    if count < len(found):
+                        inside = starts[s] <= low and high <= stops[s]
+                        found[count] = (q if inside else -1), s
                     count += 1
-        return count
-
-    return large_operands
-
-
-@sweep
-def readers(digest):
-    def readers(ops, a, aux, state, words, starts, stops, found, single, all_set):
-        """Fill `found` with pairs (operand, segment) for each operand that reads a segment; return how many there are.
-
-        A segment that some operand reads together with its neighborhood gets a pair with operand -1. `single` and
-        `all_set` get whether a slot of each segment is read singly, and whether all adjoints are set.
-        """
-        digest
-        for s in range(starts.size):
-            single[s] = any_have(state, words, starts[s], stops[s], SINGLE)
-            all_set[s] = all_have(state, words, starts[s], stops[s], SET)
-        count = 0
-        for i in range(ops.size):
-            if not is_array(ops[i]) or ops[i] == CALL:  # which reads singly
-                continue
-            p = np.int64(a[i])
-            for k in range(aux[p + OPERANDS]):
-                q = operand(aux, p, k)
-                if aux[q + LIST] != REGULAR:
-                    continue
-                low, high = span(aux, p, q)
-                for s in range(starts.size):
-                    if low < stops[s] and starts[s] < high:
-                        if count < len(found):
-                            inside = starts[s] <= low and high <= stops[s]
-                            found[count] = (q if inside else -1), s
-                        count += 1
-        return count
-
-    return readers
+    return count

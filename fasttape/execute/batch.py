@@ -11,8 +11,7 @@ import contextvars
 import threading
 from typing import Any, NamedTuple
 
-from numba import config
-
+from fasttape.compiler import late
 from fasttape.decode import count_operations
 from fasttape.execute.lanes import Lanes
 from fasttape.execute.native import Native, refusal
@@ -35,7 +34,7 @@ class Choice(NamedTuple):
 
 def choose(program: Program, size: int = 0) -> Choice:
     """The executor for a program at `size` points at once; it can be kept, and run at other points."""
-    if size >= MANY and not (refusal(program) or config.DISABLE_JIT):
+    if size >= MANY and not (refusal(program) or late.DISABLED):
         native = Native(program)
         return Choice(native, f"native: {native.lanes} points at a time in registers, by machine code of the tape")
     reason = against_lanes(program)
@@ -82,7 +81,7 @@ def run(executor, points: Points, threads: int | None = None) -> None:
                 except BaseException as error:
                     errors[first] = error
 
-    threads = config.NUMBA_NUM_THREADS if threads is None else threads
+    threads = late.threads() if threads is None else threads
     threads = 1 if program.rules else min(threads, len(starts))  # Python code of users is not called by two at once
     helpers = [threading.Thread(target=contextvars.copy_context().run, args=(work,)) for _ in range(threads - 1)]
     try:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fasttape.compiler.jit import kernel, sweep
+from fasttape.compiler.jit import kernel
+from fasttape.compiler.sweeps import sweep
 from fasttape.execute.operations import Operations
 from fasttape.program import Program
 
@@ -26,18 +27,12 @@ class Arrangement(NamedTuple):
 
 
 @sweep
-def varying(digest):
-    def varying(results, x, y, z, varies):
-        """Complete which slots differ from point to point; return which operations do."""
-        digest
-        found = np.empty(results.size, np.bool_)
-        for i in range(results.size):
-            found[i] = varies[x[i]] or varies[y[i]] or varies[z[i]]
-            if results[i]:
-                varies[results[i]] = found[i]
-        return found
-
-    return varying
+def varying(results, x, y, z, varies, found):
+    """Complete which slots differ from point to point, and fill `found` with which operations do."""
+    for i in range(results.size):
+        found[i] = varies[x[i]] or varies[y[i]] or varies[z[i]]
+        if results[i]:
+            varies[results[i]] = found[i]
 
 
 @kernel
@@ -63,37 +58,32 @@ def take_needed(slots, last, cells, free, counts):
 
 
 @sweep
-def allocate(digest):
-    def allocate(results, x, y, z, once, before, inputs, last, cells):
-        """Fill `cells`; return how many there are. No result takes the cell of an operand: their loops are vectorized.
+def allocate(results, x, y, z, once, before, inputs, last, cells, free, counts):
+    """Fill `cells`; return how many there are. No result takes the cell of an operand: their loops are vectorized.
 
-        `before` are the slots that are there before the first operation, `inputs` those that are there behind those
-        that run once. `last` is beyond the end for slots that keep their cells, for others UNREAD.
-        """
-        digest
-        n = results.size
-        for i in range(n):
-            for slot in (x[i], y[i], z[i]):
-                last[slot] = max(last[slot], i)
-        free, counts = np.empty(last.size, np.int64), np.zeros(2, np.int64)
-        take_needed(before, last, cells, free, counts)
-        for i in range(n):
-            if i == once:
-                take_needed(inputs, last, cells, free, counts)
-            result = results[i]
-            if result:
-                take(result, cells, free, counts)
-                if last[result] == UNREAD:
-                    put(result, cells, free, counts)
-            for slot in (x[i], y[i], z[i]):
-                if last[slot] == i:
-                    last[slot] = FREED
-                    put(slot, cells, free, counts)
-        if once == n:
+    `before` are the slots that are there before the first operation, `inputs` those that are there behind those
+    that run once. `last` is beyond the end for slots that keep their cells, for others UNREAD.
+    """
+    n = results.size
+    for i in range(n):
+        for slot in (x[i], y[i], z[i]):
+            last[slot] = max(last[slot], i)
+    take_needed(before, last, cells, free, counts)
+    for i in range(n):
+        if i == once:
             take_needed(inputs, last, cells, free, counts)
-        return counts[1]
-
-    return allocate
+        result = results[i]
+        if result:
+            take(result, cells, free, counts)
+            if last[result] == UNREAD:
+                put(result, cells, free, counts)
+        for slot in (x[i], y[i], z[i]):
+            if last[slot] == i:
+                last[slot] = FREED
+                put(slot, cells, free, counts)
+    if once == n:
+        take_needed(inputs, last, cells, free, counts)
+    return counts[1]
 
 
 def arrange(program: Program, found: Operations, shared: np.ndarray) -> Arrangement:
@@ -101,7 +91,8 @@ def arrange(program: Program, found: Operations, shared: np.ndarray) -> Arrangem
     varies = np.zeros(found.slots, bool)
     inputs = np.setdiff1d(np.arange(program.inputs), shared) + 1
     varies[inputs] = True
-    own = varying.now(found.results, *found.operands, varies)
+    own = np.empty(found.results.size, np.bool_)
+    varying.now(found.results, *found.operands, varies, own)
     order, once = np.argsort(own, kind="stable"), int(np.count_nonzero(~own))
     results, operands = found.results[order], found.operands[:, order]
     keep, read = np.zeros(found.slots, bool), operands[:, once:].ravel()
@@ -110,5 +101,6 @@ def arrange(program: Program, found: Operations, shared: np.ndarray) -> Arrangem
     last = np.where(keep, order.size, UNREAD)
     cells = np.full(found.slots, NOWHERE)
     before = np.concatenate(([0], shared + 1, np.arange(1 + program.inputs, program.first_result)))
-    count = allocate.now(results, *operands, once, before, inputs, last, cells)
+    memory = np.empty(last.size, np.int64), np.zeros(2, np.int64)
+    count = allocate.now(results, *operands, once, before, inputs, last, cells, *memory)
     return Arrangement(order, once, cells, int(count))

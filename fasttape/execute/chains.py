@@ -10,7 +10,8 @@ What adds to a sum is a term: a product, or a sum of two products, as derivative
 import numpy as np
 
 from fasttape import ops as table
-from fasttape.compiler.jit import kernel, sweep
+from fasttape.compiler.jit import kernel
+from fasttape.compiler.sweeps import sweep
 from fasttape.execute.dots import ABSORBS, DOUBLE, PAIRS, START
 from fasttape.layout import CLEAN, DOT, GUARD, LENGTH, PARAM, SIZE
 
@@ -61,51 +62,46 @@ def add(states, reads, before, terms, lengths, slot, x, y):
 
 
 @sweep
-def find_chains(digest):
-    def find_chains(ops, a, b, reads, slot, states, before, terms, lengths, where):
-        """Complete the state of every slot, how chains hang together, and `where` the instruction of a slot is."""
-        digest
-        for i in range(ops.size):
-            if ops[i] == GUARD:
-                continue
-            where[slot] = i
-            if ops[i] == MUL:
-                states[slot] = TERM
-            elif ops[i] == TIMES:
-                states[slot] = TERM + ABSORBS
-            elif ops[i] == ADD:
-                add(states, reads, before, terms, lengths, slot, a[i], b[i])
-            slot += 1
-
-    return find_chains
+def find_chains(ops, a, b, reads, slot, states, before, terms, lengths, where):
+    """Complete the state of every slot, how chains hang together, and `where` the instruction of a slot is."""
+    for i in range(ops.size):
+        if ops[i] == GUARD:
+            continue
+        where[slot] = i
+        if ops[i] == MUL:
+            states[slot] = TERM
+        elif ops[i] == TIMES:
+            states[slot] = TERM + ABSORBS
+        elif ops[i] == ADD:
+            add(states, reads, before, terms, lengths, slot, a[i], b[i])
+        slot += 1
 
 
 @sweep
-def take_chains(digest):
-    def take_chains(states, before, terms, lengths, live, ends):
-        """Fill `ends` with the last slots of chains, and take from `live` what is inside of them; return the counts."""
-        digest
-        chains = products = 0
-        for slot in range(states.size):
-            if not SUM <= states[slot] < INNER:
-                continue
-            double = ((states[slot] - SUM) & DOUBLE) != 0
-            if lengths[slot] << double < LEAST:
-                continue
-            ends[chains] = total = slot
-            chains += 1
-            products += lengths[slot] << double
-            for _ in range(lengths[slot]):
-                live[total] = False
-                term = terms[total]
-                live[term] = False
-                if double:
-                    live[before[term]] = live[terms[term]] = False
-                total = before[total]
-            live[slot] = True
-        return chains, products
+def take_chains(states, before, terms, lengths, live, ends, counts):
+    """Fill `ends` with the last slots of chains, and take from `live` what is inside of them.
 
-    return take_chains
+    `counts` gets how many chains and products there are.
+    """
+    chains = products = 0
+    for slot in range(states.size):
+        if not SUM <= states[slot] < INNER:
+            continue
+        double = ((states[slot] - SUM) & DOUBLE) != 0
+        if lengths[slot] << double < LEAST:
+            continue
+        ends[chains] = total = slot
+        chains += 1
+        products += lengths[slot] << double
+        for _ in range(lengths[slot]):
+            live[total] = False
+            term = terms[total]
+            live[term] = False
+            if double:
+                live[before[term]] = live[terms[term]] = False
+            total = before[total]
+        live[slot] = True
+    counts[0], counts[1] = chains, products
 
 
 @kernel
@@ -115,29 +111,25 @@ def pair(a, b, moved, i):
 
 
 @sweep
-def write_chains(digest):
-    def write_chains(a, b, ends, states, before, terms, lengths, where, moved, places, new_ops, new_a, new_b, aux, at):
-        """Put a DOT in the place of the last instruction of each chain, with a side record in `aux` from `at` on."""
-        digest
-        for slot in ends:
-            kind = np.int64(states[slot] - SUM)
-            double = (kind & DOUBLE) != 0
-            length = PAIRS + (np.int64(lengths[slot]) << double)
-            aux[at + LENGTH], aux[at + SIZE], aux[at + PARAM], aux[at + CLEAN] = length, 1, kind, 1
-            total, place = slot, at + length
-            for _ in range(lengths[slot]):
-                term = terms[total]
-                if double:
-                    aux[place - 1] = pair(a, b, moved, where[terms[term]])
-                    aux[place - 2] = pair(a, b, moved, where[before[term]])
-                    place -= 2
-                else:
-                    place -= 1
-                    aux[place] = pair(a, b, moved, where[term])
-                total = before[total]
-            aux[at + START] = moved[total]
-            n = places[where[slot]]
-            new_ops[n], new_a[n], new_b[n] = DOT, at, 0
-            at += length
-
-    return write_chains
+def write_chains(a, b, ends, states, before, terms, lengths, where, moved, places, new_ops, new_a, new_b, aux, at):
+    """Put a DOT in the place of the last instruction of each chain, with a side record in `aux` from `at` on."""
+    for slot in ends:
+        kind = np.int64(states[slot] - SUM)
+        double = (kind & DOUBLE) != 0
+        length = PAIRS + (np.int64(lengths[slot]) << double)
+        aux[at + LENGTH], aux[at + SIZE], aux[at + PARAM], aux[at + CLEAN] = length, 1, kind, 1
+        total, place = slot, at + length
+        for _ in range(lengths[slot]):
+            term = terms[total]
+            if double:
+                aux[place - 1] = pair(a, b, moved, where[terms[term]])
+                aux[place - 2] = pair(a, b, moved, where[before[term]])
+                place -= 2
+            else:
+                place -= 1
+                aux[place] = pair(a, b, moved, where[term])
+            total = before[total]
+        aux[at + START] = moved[total]
+        n = places[where[slot]]
+        new_ops[n], new_a[n], new_b[n] = DOT, at, 0
+        at += length

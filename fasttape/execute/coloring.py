@@ -7,7 +7,8 @@ of sparse Jacobian matrices".
 
 import numpy as np
 
-from fasttape.compiler.jit import kernel, sweep
+from fasttape.compiler.jit import kernel
+from fasttape.compiler.sweeps import sweep
 from fasttape.execute.renumber import BITS, population
 from fasttape.execute.terms import NODE, SEGMENTS, START, STOP
 
@@ -22,27 +23,23 @@ def lowest(word):
 
 
 @sweep
-def find_patterns(digest):
-    def find_patterns(terms, segments, used, inputs, patterns):
-        """Fill the row of each node with the bits of the inputs that it depends on, for a tape without products."""
-        digest
-        words = patterns.shape[1]
-        for node in range(inputs + 1):
+def find_patterns(terms, segments, used, inputs, patterns):
+    """Fill the row of each node with the bits of the inputs that it depends on, for a tape without products."""
+    words = patterns.shape[1]
+    for node in range(inputs + 1):
+        for word in range(words):
+            patterns[node, word] = np.uint64(0)
+        if node:
+            patterns[node, (node - 1) // BITS] = ONE << np.uint64((node - 1) % BITS)
+    for s in range(used[SEGMENTS]):
+        start, node = segments[s, START], segments[s, NODE]
+        for e in range(start, segments[s, STOP]):
+            a, b = terms[e]["a"], terms[e]["b"]
             for word in range(words):
-                patterns[node, word] = np.uint64(0)
-            if node:
-                patterns[node, (node - 1) // BITS] = ONE << np.uint64((node - 1) % BITS)
-        for s in range(used[SEGMENTS]):
-            start, node = segments[s, START], segments[s, NODE]
-            for e in range(start, segments[s, STOP]):
-                a, b = terms[e]["a"], terms[e]["b"]
-                for word in range(words):
-                    patterns[node + e - start, word] = patterns[a, word] | patterns[b, word]
-
-    return find_patterns
+                patterns[node + e - start, word] = patterns[a, word] | patterns[b, word]
 
 
-@kernel
+@sweep
 def count_rows(patterns, rows, counts):
     """Count the rows of each column in `counts[column + 1]`; return whether no row has more than COLORS columns."""
     for k in range(rows.size):
@@ -73,31 +70,34 @@ def list_rows(patterns, rows, at, listed):
 
 
 @sweep
-def coloring(digest):
-    def coloring(patterns, rows, colors):
-        """Fill in the color of each column for some rows of `patterns`; return their number, 0 if they are too many."""
-        digest
-        starts = np.zeros(colors.size + 1, np.int64)
-        if not count_rows(patterns, rows, starts):
-            return 0
-        for column in range(colors.size):
-            starts[column + 1] += starts[column]
-        listed = np.empty(starts[colors.size], np.int64)
-        list_rows(patterns, rows, starts[:-1].copy(), listed)
-        taken, count = np.zeros(rows.size, np.uint64), 0
-        for column in range(colors.size):
-            forbidden = np.uint64(0)
-            for k in range(starts[column], starts[column + 1]):
-                forbidden |= taken[listed[k]]
-            if forbidden == ~np.uint64(0):
-                return 0
-            color = lowest(~forbidden)
-            for k in range(starts[column], starts[column + 1]):
-                taken[listed[k]] |= ONE << np.uint64(color)
-            colors[column], count = color, max(count, color + 1)
-        return count
+def color_greedily(patterns, rows, starts, at, listed, taken, colors):
+    """Fill in the color of each column; return their number, 0 if they are too many.
 
-    return coloring
+    `starts` say where the rows of each column will be in `listed`, and so does `at`, which is changed, as is `taken`.
+    """
+    list_rows(patterns, rows, at, listed)
+    count = 0
+    for column in range(colors.size):
+        forbidden = np.uint64(0)
+        for k in range(starts[column], starts[column + 1]):
+            forbidden |= taken[listed[k]]
+        if forbidden == ~np.uint64(0):
+            return 0
+        color = lowest(~forbidden)
+        for k in range(starts[column], starts[column + 1]):
+            taken[listed[k]] |= ONE << np.uint64(color)
+        colors[column], count = color, max(count, color + 1)
+    return count
+
+
+def coloring(patterns, rows, colors) -> int:
+    """Fill in the color of each column for some rows of `patterns`; return their number, 0 if they are too many."""
+    counts = np.zeros(colors.size + 1, np.int64)
+    if not count_rows.now(patterns, rows, counts):
+        return 0
+    starts, taken = np.cumsum(counts), np.zeros(rows.size, np.uint64)
+    listed = np.empty(starts[-1], np.int64)
+    return int(color_greedily.now(patterns, rows, starts, starts.copy(), listed, taken, colors))
 
 
 @kernel

@@ -15,7 +15,8 @@ added each time is DOUBLE, a sum of two products. Only programs that run forward
 import numpy as np
 
 from fasttape import ops as table
-from fasttape.compiler.jit import inlined, sweep
+from fasttape.compiler.jit import inlined
+from fasttape.compiler.sweeps import sweep
 from fasttape.execute.analysis import span
 from fasttape.execute.blocks import operand, times
 from fasttape.layout import (
@@ -113,93 +114,81 @@ def count_read(reads, slot):
 
 
 @sweep
-def count_reads(digest):
-    def count_reads(ops, a, b, aux, outputs, reads, spans):
-        """Fill `reads` with how often each slot is read: never, once, or more; `spans` is memory for one more slot."""
-        digest
-        for k in range(outputs.size):
-            count_read(reads, outputs[k])
-        for i in range(ops.size):
-            op, p = ops[i], np.int64(a[i])
-            if op < FIRST_STRUCTURAL or op == GUARD:
-                count_read(reads, p)
-                if B_IS_SLOT[op]:
-                    count_read(reads, b[i])
-                if TERNARY[op]:
-                    count_read(reads, aux[b[i]])
-                    count_read(reads, aux[b[i] + 1])
-            elif op != CONST:
-                for k in range(aux[p + OPERANDS]):
-                    q = operand(aux, p, k)
-                    low, high = span(aux, p, q)
-                    if aux[q + LIST] == REGULAR:
-                        spans[low] += 1
-                        spans[high] -= 1
-                    else:
-                        for slot in aux[p + aux[q + LIST] : p + aux[p + LENGTH]]:
-                            count_read(reads, slot)
-        inside = 0
-        for slot in range(reads.size):
-            inside += spans[slot]
-            if inside:
-                reads[slot] = 2
-
-    return count_reads
+def count_reads(ops, a, b, aux, outputs, reads, spans):
+    """Fill `reads` with how often each slot is read: never, once, or more; `spans` is memory for one more slot."""
+    for k in range(outputs.size):
+        count_read(reads, outputs[k])
+    for i in range(ops.size):
+        op, p = ops[i], np.int64(a[i])
+        if op < FIRST_STRUCTURAL or op == GUARD:
+            count_read(reads, p)
+            if B_IS_SLOT[op]:
+                count_read(reads, b[i])
+            if TERNARY[op]:
+                count_read(reads, aux[b[i]])
+                count_read(reads, aux[b[i] + 1])
+        elif op != CONST:
+            for k in range(aux[p + OPERANDS]):
+                q = operand(aux, p, k)
+                low, high = span(aux, p, q)
+                if aux[q + LIST] == REGULAR:
+                    spans[low] += 1
+                    spans[high] -= 1
+                else:
+                    for slot in aux[p + aux[q + LIST] : p + aux[p + LENGTH]]:
+                        count_read(reads, slot)
+    inside = 0
+    for slot in range(reads.size):
+        inside += spans[slot]
+        if inside:
+            reads[slot] = 2
 
 
 @sweep
-def find_chains(digest):
-    def find_chains(ops, a, b, aux, reads, slot, found):
-        """Fill `found` with (first instruction, its slot, pairs) of each chain; return how many there are."""
-        digest
-        i = chains = count = begin = first = 0
-        while i < ops.size:
-            if ops[i] == MUL and i + 1 < ops.size and ops[i + 1] == ADD and reads[slot] == 1:
-                x, y = np.int64(a[i + 1]), np.int64(b[i + 1])
-                if x == slot or y == slot:
-                    if not (count and (x == slot - 1 or y == slot - 1) and reads[slot - 1] == 1):
-                        count, begin, first = 0, i, slot
-                    count += 1
-                    if count == LEAST:
-                        chains += 1
-                    if count >= LEAST:
-                        found[chains - 1] = begin, first, count
-                    i, slot = i + 2, slot + 2
-                    continue
-            count = 0
-            if ops[i] < FIRST_STRUCTURAL:
-                slot += 1
-            elif ops[i] != GUARD:
-                slot += aux[a[i] + SIZE]
-            i += 1
-        return chains
-
-    return find_chains
+def find_chains(ops, a, b, aux, reads, slot, found):
+    """Fill `found` with (first instruction, its slot, pairs) of each chain; return how many there are."""
+    i = chains = count = begin = first = 0
+    while i < ops.size:
+        if ops[i] == MUL and i + 1 < ops.size and ops[i + 1] == ADD and reads[slot] == 1:
+            x, y = np.int64(a[i + 1]), np.int64(b[i + 1])
+            if x == slot or y == slot:
+                if not (count and (x == slot - 1 or y == slot - 1) and reads[slot - 1] == 1):
+                    count, begin, first = 0, i, slot
+                count += 1
+                if count == LEAST:
+                    chains += 1
+                if count >= LEAST:
+                    found[chains - 1] = begin, first, count
+                i, slot = i + 2, slot + 2
+                continue
+        count = 0
+        if ops[i] < FIRST_STRUCTURAL:
+            slot += 1
+        elif ops[i] != GUARD:
+            slot += aux[a[i] + SIZE]
+        i += 1
+    return chains
 
 
 @sweep
-def write_chains(digest):
-    def write_chains(ops, a, b, found, new_ops, new_a, new_b, aux, at):
-        """Write the columns with a DOT for each chain, and its side record to `aux` from a place on."""
-        digest
-        i = n = 0
-        for k in range(len(found) + 1):
-            begin = found[k, 0] if k < len(found) else ops.size
-            while i < begin:
-                new_ops[n], new_a[n], new_b[n] = ops[i], a[i], b[i]
-                i, n = i + 1, n + 1
-            if k == len(found):
-                break
-            first, count = found[k, 1], found[k, 2]
-            aux[at + LENGTH], aux[at + SIZE], aux[at + PARAM], aux[at + CLEAN] = PAIRS + count, 2 * count, 0, 1
-            aux[at + START] = b[i + 1] if a[i + 1] == first else a[i + 1]
-            for pair in range(count):
-                aux[at + PAIRS + pair] = np.int64(a[i]) | np.int64(b[i]) << 32
-                i += 2
-            new_ops[n], new_a[n], new_b[n] = DOT, at, 0
-            at, n = at + PAIRS + count, n + 1
-
-    return write_chains
+def write_chains(ops, a, b, found, new_ops, new_a, new_b, aux, at):
+    """Write the columns with a DOT for each chain, and its side record to `aux` from a place on."""
+    i = n = 0
+    for k in range(len(found) + 1):
+        begin = found[k, 0] if k < len(found) else ops.size
+        while i < begin:
+            new_ops[n], new_a[n], new_b[n] = ops[i], a[i], b[i]
+            i, n = i + 1, n + 1
+        if k == len(found):
+            break
+        first, count = found[k, 1], found[k, 2]
+        aux[at + LENGTH], aux[at + SIZE], aux[at + PARAM], aux[at + CLEAN] = PAIRS + count, 2 * count, 0, 1
+        aux[at + START] = b[i + 1] if a[i + 1] == first else a[i + 1]
+        for pair in range(count):
+            aux[at + PAIRS + pair] = np.int64(a[i]) | np.int64(b[i]) << 32
+            i += 2
+        new_ops[n], new_a[n], new_b[n] = DOT, at, 0
+        at, n = at + PAIRS + count, n + 1
 
 
 def fuse_chains(columns, program):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fasttape import ops
-from fasttape.compiler.dispatch import lanes_forward, lanes_partials
+from fasttape.compiler.dispatch import steps
 from fasttape.compiler.jit import kernel
 from fasttape.execute.blocks import BLOCK, accumulate, block, number, operand
 from fasttape.layout import ADJOINT, ADJOINTS, CODE, FIRST, OPERANDS, PARAM, SIZE
@@ -29,7 +29,7 @@ def contributions(v, w, w0, r0, p, aux, start, n, scratch, entries):
     cx, cy, cz = CX * BLOCK, CY * BLOCK, CZ * BLOCK
     code, parameter = aux[p + CODE], aux[p + PARAM]
     at = (x, x0, y, y0, z, z0, v, r0, w, w0, scratch, cx, scratch, cy, scratch, cz)
-    lanes_partials(code, parameter, n, *at, entries)
+    steps.lanes_partials(code, parameter, n, *at, entries)
 
 
 @kernel
@@ -37,7 +37,7 @@ def elementwise_forward(values, others, slot, p, b, aux, scratch, entries):
     for start in range(0, aux[p + SIZE], BLOCK):
         n = min(BLOCK, aux[p + SIZE] - start)
         x, x0, y, y0, z, z0 = operands(values, aux, p, start, n, scratch)
-        lanes_forward(aux[p + CODE], aux[p + PARAM], n, x, x0, y, y0, z, z0, values, slot + start, entries)
+        steps.lanes_forward(aux[p + CODE], aux[p + PARAM], n, x, x0, y, y0, z, z0, values, slot + start, entries)
 
 
 @kernel

@@ -1,28 +1,22 @@
 """Entries: what a sweep calls for opcodes that it does not hold itself, compiled when a tape first needs them.
 
 `link` looks at a program and fills in the addresses that a sweep over it will use. An entry is one row, or one
-structural opcode, for one kind of work and one dtype; like the sweeps it is kept in Numba's cache on disk.
+structural opcode, for one kind of work and one dtype; like the sweeps it is kept in the cache on disk.
 """
 
 import functools
 from typing import NamedTuple
 
 import numpy as np
-from numba import carray, config, int64, types
 
 from fasttape import ops
 from fasttape.compiler.blas import addresses
-from fasttape.compiler.dispatch import (
-    lanes_forward,
-    lanes_partials,
-    lanes_strict,
-    step_forward,
-    step_partials,
-    step_reverse,
-    step_tangent,
-)
-from fasttape.compiler.jit import entry, sweep
+from fasttape.compiler.calling import capi
+from fasttape.compiler.dispatch import steps
+from fasttape.compiler.jit import entry
+from fasttape.compiler.late import DISABLED
 from fasttape.compiler.structural import STRUCTURAL
+from fasttape.compiler.sweeps import sweep
 from fasttape.execute.arrays import STEPS
 from fasttape.execute.blocks import BLOCK, BUFFERS
 from fasttape.layout import (
@@ -53,66 +47,73 @@ HELD = [ops.INLINE in op.traits for op in ops.OPS] + [False] * (256 - len(ops.OP
 HELD[CONST] = HELD[GUARD] = HELD[CALL] = True
 
 
-def forward_entry(digest, opcode):
+def forward_entry(opcode):
     def forward(values, others, slot, a, b, aux, scratch, entries):
-        digest
-        v, w, x = carray(values, ALL), carray(others, ALL), carray(aux, ALL)
-        step_forward(opcode, v, w, slot, a, b, x, carray(scratch, BUFFERS * BLOCK), carray(entries, ENTRIES))
+        v, w, x = capi.carray(values, ALL), capi.carray(others, ALL), capi.carray(aux, ALL)
+        steps.step_forward(
+            opcode, v, w, slot, a, b, x, capi.carray(scratch, BUFFERS * BLOCK), capi.carray(entries, ENTRIES)
+        )
 
     return forward
 
 
-def reverse_entry(digest, opcode):
+def reverse_entry(opcode):
     def reverse(values, others, slot, a, b, aux, scratch, entries):
-        digest
-        v, w, x = carray(values, ALL), carray(others, ALL), carray(aux, ALL)
-        step_reverse(opcode, v, w, slot, a, b, x, carray(scratch, BUFFERS * BLOCK), carray(entries, ENTRIES))
+        v, w, x = capi.carray(values, ALL), capi.carray(others, ALL), capi.carray(aux, ALL)
+        steps.step_reverse(
+            opcode, v, w, slot, a, b, x, capi.carray(scratch, BUFFERS * BLOCK), capi.carray(entries, ENTRIES)
+        )
 
     return reverse
 
 
-def tangent_entry(digest, opcode):
+def tangent_entry(opcode):
     def tangent(values, others, slot, a, b, aux, scratch, entries):
-        digest
-        v, w, x = carray(values, ALL), carray(others, ALL), carray(aux, ALL)
-        step_tangent(opcode, v, w, slot, a, b, x, carray(scratch, BUFFERS * BLOCK), carray(entries, ENTRIES))
+        v, w, x = capi.carray(values, ALL), capi.carray(others, ALL), capi.carray(aux, ALL)
+        steps.step_tangent(
+            opcode, v, w, slot, a, b, x, capi.carray(scratch, BUFFERS * BLOCK), capi.carray(entries, ENTRIES)
+        )
 
     return tangent
 
 
-def partials_entry(digest, opcode):
+def partials_entry(opcode):
     def partials(values, others, slot, a, b, aux, scratch, entries):
-        digest
-        v, w, x = carray(values, ALL), carray(others, ALL), carray(aux, ALL)
-        step_partials(opcode, v, w, slot, a, b, x, carray(scratch, BUFFERS * BLOCK), carray(entries, ENTRIES))
+        v, w, x = capi.carray(values, ALL), capi.carray(others, ALL), capi.carray(aux, ALL)
+        steps.step_partials(
+            opcode, v, w, slot, a, b, x, capi.carray(scratch, BUFFERS * BLOCK), capi.carray(entries, ENTRIES)
+        )
 
     return partials
 
 
-def lanes_forward_entry(digest, opcode):
+def lanes_forward_entry(opcode):
     def lanes(parameter, size, x, y, z, out):
-        digest
-        x, y, z, out = carray(x, ALL), carray(y, ALL), carray(z, ALL), carray(out, ALL)
-        lanes_forward(opcode, parameter, size, x, 0, y, 0, z, 0, out, 0, x)
+        x, y, z, out = capi.carray(x, ALL), capi.carray(y, ALL), capi.carray(z, ALL), capi.carray(out, ALL)
+        steps.lanes_forward(opcode, parameter, size, x, 0, y, 0, z, 0, out, 0, x)
 
     return lanes
 
 
-def lanes_strict_entry(digest, opcode):
+def lanes_strict_entry(opcode):
     def lanes(parameter, size, x, y, z, out):
-        digest
-        x, y, z, out = carray(x, ALL), carray(y, ALL), carray(z, ALL), carray(out, ALL)
-        lanes_strict(opcode, parameter, size, x, 0, y, 0, z, 0, out, 0, x)
+        x, y, z, out = capi.carray(x, ALL), capi.carray(y, ALL), capi.carray(z, ALL), capi.carray(out, ALL)
+        steps.lanes_strict(opcode, parameter, size, x, 0, y, 0, z, 0, out, 0, x)
 
     return lanes
 
 
-def lanes_partials_entry(digest, opcode):
+def lanes_partials_entry(opcode):
     def lanes(parameter, size, x, y, z, r, w, cx, cy, cz):
-        digest
-        x, y, z, r, w = carray(x, ALL), carray(y, ALL), carray(z, ALL), carray(r, ALL), carray(w, ALL)
-        cx, cy, cz = carray(cx, ALL), carray(cy, ALL), carray(cz, ALL)
-        lanes_partials(opcode, parameter, size, x, 0, y, 0, z, 0, r, 0, w, 0, cx, 0, cy, 0, cz, 0, x)
+        x, y, z, r, w = (
+            capi.carray(x, ALL),
+            capi.carray(y, ALL),
+            capi.carray(z, ALL),
+            capi.carray(r, ALL),
+            capi.carray(w, ALL),
+        )
+        cx, cy, cz = capi.carray(cx, ALL), capi.carray(cy, ALL), capi.carray(cz, ALL)
+        steps.lanes_partials(opcode, parameter, size, x, 0, y, 0, z, 0, r, 0, w, 0, cx, 0, cy, 0, cz, 0, x)
 
     return lanes
 
@@ -129,18 +130,15 @@ FACTORIES = {
 
 
 def signature(kind, dtype):
-    """The C signature of the entries of one kind."""
-    real, word = types.CPointer(dtype), types.CPointer(int64)
+    """The C signature of the entries of one kind, as Numba writes it."""
+    real, word = f"CPointer({dtype})", "CPointer(int64)"
     if kind in (LANES_FORWARD, LANES_STRICT):
-        return types.void(int64, int64, *[real] * 4)
-    if kind == LANES_PARTIALS:
-        return types.void(int64, int64, *[real] * 8)
-    return types.void(real, real, int64, int64, int64, word, real, word)
-
-
-def real(dtype):
-    """Numba's type for the numbers of a program."""
-    return types.float32 if dtype == np.float32 else types.float64
+        arguments = ["int64", "int64", *[real] * 4]
+    elif kind == LANES_PARTIALS:
+        arguments = ["int64", "int64", *[real] * 8]
+    else:
+        arguments = [real, real, "int64", "int64", "int64", word, real, word]
+    return f"void({', '.join(arguments)})"
 
 
 @functools.cache
@@ -154,7 +152,7 @@ def compiled(kind, opcode, dtype):
     factory = FACTORIES[kind]
     work = factory.__name__.removesuffix("_entry").replace("_", " ")
     name = ops.OPS[opcode].name if opcode < len(ops.OPS) else STRUCTURAL_NAMES[opcode]
-    return entry(factory, opcode, signature(kind, real(dtype)), f"{name}, {work}")
+    return entry(factory, opcode, signature(kind, dtype), f"{name}, {work}")
 
 
 class Needs(NamedTuple):
@@ -168,13 +166,9 @@ class Needs(NamedTuple):
 
 
 @sweep
-def opcodes_in(digest):
-    def opcodes_in(ops, found):
-        digest
-        for i in range(ops.size):
-            found[ops[i]] = True
-
-    return opcodes_in
+def opcodes_in(ops, found):
+    for i in range(ops.size):
+        found[ops[i]] = True
 
 
 def needs(columns) -> Needs:
@@ -193,7 +187,7 @@ def needs(columns) -> Needs:
 def link(needed: Needs, kind, dtype) -> np.ndarray:
     """The table of entries, with all that a sweep of this kind calls."""
     addresses_of = table(dtype)
-    if config.DISABLE_JIT:
+    if DISABLED:
         return addresses_of
     called = needed.called
     if kind == PARTIALS:  # of rows; the linear tape has its own ways with array instructions
@@ -209,7 +203,7 @@ def link(needed: Needs, kind, dtype) -> np.ndarray:
 
 def link_rows(rows, kind, dtype) -> np.ndarray:
     """The table of entries, with those of one kind for some rows."""
-    if not config.DISABLE_JIT:
+    if not DISABLED:
         require(table(dtype), kind, rows, dtype)
     return table(dtype)
 

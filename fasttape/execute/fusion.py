@@ -8,7 +8,8 @@ were found step by step, are left alone.
 import numpy as np
 
 from fasttape import ops as table
-from fasttape.compiler.jit import kernel, sweep
+from fasttape.compiler.jit import kernel
+from fasttape.compiler.sweeps import sweep
 from fasttape.execute.analysis import covers_span, is_array, span
 from fasttape.execute.blocks import operand
 from fasttape.layout import (
@@ -97,47 +98,39 @@ def read_by(ops, a, b, aux, i, reads):
 
 
 @sweep
-def candidates(digest):
-    def candidates(ops, a, aux, slot, found, where):
-        """Fill `found` with products whose next instruction adds something to all of them, `where` with its number."""
-        digest
-        count = 0
-        for i in range(ops.size):
-            p, size = np.int64(a[i]), 1
-            if is_array(ops[i]):
-                size = aux[p + SIZE]
-                if ops[i] == GEMM and i + 1 < ops.size and ops[i + 1] == ELEMENTWISE:
-                    k = addend(aux, p, np.int64(a[i + 1]), slot)
-                    if k >= 0:
-                        found[count, START] = slot
-                        found[count, STOP] = slot + size
-                        found[count, ADDEND] = k
-                        where[count] = i + 1
-                        count += 1
-            slot += size
-        return count
-
-    return candidates
+def candidates(ops, a, aux, slot, found, where):
+    """Fill `found` with products whose next instruction adds something to all of them, `where` with its number."""
+    count = 0
+    for i in range(ops.size):
+        p, size = np.int64(a[i]), 1
+        if is_array(ops[i]):
+            size = aux[p + SIZE]
+            if ops[i] == GEMM and i + 1 < ops.size and ops[i + 1] == ELEMENTWISE:
+                k = addend(aux, p, np.int64(a[i + 1]), slot)
+                if k >= 0:
+                    found[count, START] = slot
+                    found[count, STOP] = slot + size
+                    found[count, ADDEND] = k
+                    where[count] = i + 1
+                    count += 1
+        slot += size
+    return count
 
 
 @sweep
-def other_readers(digest):
-    def other_readers(ops, a, b, aux, found, where, reads):
-        """Strike the candidates that other instructions read."""
-        digest
-        own = 0
-        for i in range(ops.size):
-            count = read_by(ops, a, b, aux, i, reads)
-            if own < where.size and where[own] == i:
-                k = np.int64(found[own, ADDEND])
-                own += 1
-                if k >= 0:
-                    reads[0, 0], reads[0, 1] = reads[k, 0], reads[k, 1]
-                    count = 1
-            for k in range(count):
-                strike(found, where.size, reads[k, 0], reads[k, 1])
-
-    return other_readers
+def other_readers(ops, a, b, aux, found, where, reads):
+    """Strike the candidates that other instructions read."""
+    own = 0
+    for i in range(ops.size):
+        count = read_by(ops, a, b, aux, i, reads)
+        if own < where.size and where[own] == i:
+            k = np.int64(found[own, ADDEND])
+            own += 1
+            if k >= 0:
+                reads[0, 0], reads[0, 1] = reads[k, 0], reads[k, 1]
+                count = 1
+        for k in range(count):
+            strike(found, where.size, reads[k, 0], reads[k, 1])
 
 
 def fuse(program: Program):

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from fasttape import ops
-from fasttape.compiler.dispatch import lanes_forward, lanes_strict
-from fasttape.compiler.jit import kernel, quiet, sweep
+from fasttape.compiler.dispatch import steps
+from fasttape.compiler.jit import kernel, quiet
 from fasttape.compiler.memory import gather, scatter
+from fasttape.compiler.sweeps import sweep
 from fasttape.execute.cells import NOWHERE, arrange
 from fasttape.execute.entries import link_rows
 from fasttape.execute.interpreter import POOL
@@ -76,37 +77,32 @@ def execute(code, first, last, v, n, failed, start, addresses):
         if ops[i] == GUARD:
             check(v, x, parameters[i], instructions[i], n, failed, start)
         elif exact[i]:
-            lanes_strict(ops[i], parameters[i], n, v, x, v, y, v, z, v, out, addresses)
+            steps.lanes_strict(ops[i], parameters[i], n, v, x, v, y, v, z, v, out, addresses)
         else:
-            lanes_forward(ops[i], parameters[i], n, v, x, v, y, v, z, v, out, addresses)
+            steps.lanes_forward(ops[i], parameters[i], n, v, x, v, y, v, z, v, out, addresses)
 
 
 @sweep
-def sweep_lanes(digest):
-    def sweep_lanes(plan, points, first, last, lanes, v, addresses):
-        """The points `first` .. `last`, in blocks of `lanes`."""
-        digest
-        for k in range(plan.constants.places.size):
-            place = plan.constants.places[k]
-            v[place : place + lanes] = plan.constants.numbers[k]
-        for k in range(plan.shared.places.size):
-            i = plan.shared.numbers[k]
-            gather(points.sources[i], 0, lanes, v, plan.shared.places[k])
-        guards = np.full(lanes, HELD)
-        execute(plan.code, 0, plan.once, v, lanes, guards, 0, addresses)
-        for start in range(first, last, lanes):
-            n = min(lanes, last - start)
-            for k in range(plan.inputs.places.size):
-                i = plan.inputs.numbers[k]
-                step = points.source_steps[i]
-                gather(np.int64(points.sources[i]) + start * step, step, n, v, plan.inputs.places[k])
-            points.failed[start : start + n] = guards[0]
-            execute(plan.code, plan.once, plan.code.ops.size, v, n, points.failed, start, addresses)
-            for k in range(plan.outputs.places.size):
-                step = points.target_steps[k]
-                scatter(v, plan.outputs.places[k], n, np.int64(points.targets[k]) + start * step, step)
-
-    return sweep_lanes
+def sweep_lanes(plan, points, first, last, lanes, v, guards, addresses):
+    """The points `first` .. `last`, in blocks of `lanes`; `guards` are HELD."""
+    for k in range(plan.constants.places.size):
+        place = plan.constants.places[k]
+        v[place : place + lanes] = plan.constants.numbers[k]
+    for k in range(plan.shared.places.size):
+        i = plan.shared.numbers[k]
+        gather(points.sources[i], 0, lanes, v, plan.shared.places[k])
+    execute(plan.code, 0, plan.once, v, lanes, guards, 0, addresses)
+    for start in range(first, last, lanes):
+        n = min(lanes, last - start)
+        for k in range(plan.inputs.places.size):
+            i = plan.inputs.numbers[k]
+            step = points.source_steps[i]
+            gather(np.int64(points.sources[i]) + start * step, step, n, v, plan.inputs.places[k])
+        points.failed[start : start + n] = guards[0]
+        execute(plan.code, plan.once, plan.code.ops.size, v, n, points.failed, start, addresses)
+        for k in range(plan.outputs.places.size):
+            step = points.target_steps[k]
+            scatter(v, plan.outputs.places[k], n, np.int64(points.targets[k]) + start * step, step)
 
 
 class Lanes:
@@ -131,7 +127,7 @@ class Lanes:
         """Evaluate the points `first` .. `last`."""
         plan = self.plan(np.flatnonzero(points.source_steps == 0))
         memory = POOL.take(1 + plan.size, self.program.dtype)
-        sweep_lanes.now(plan, points, first, last, self.lanes, memory[1:], self.addresses)
+        sweep_lanes.now(plan, points, first, last, self.lanes, memory[1:], np.full(self.lanes, HELD), self.addresses)
         POOL.give(memory)
 
     def plan(self, shared) -> Plan:

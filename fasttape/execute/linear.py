@@ -9,8 +9,9 @@ from collections import deque
 
 import numpy as np
 
-from fasttape.compiler.jit import kernel, quiet, sweep
-from fasttape.compiler.lanes import clear, pull, push
+from fasttape.compiler.dispatch import cell_steps
+from fasttape.compiler.jit import kernel, quiet
+from fasttape.compiler.sweeps import sweep
 from fasttape.execute.blocks import LINE
 from fasttape.execute.coloring import coloring, find_patterns, seed_colors, spread_colors
 from fasttape.execute.entries import table
@@ -63,7 +64,7 @@ def seed_adjoints(cells, outputs, seeds, first, lanes, width):
 def seed_tangents(cells, inputs, seeds, first, lanes, width):
     """Set the cells of the inputs; no `seeds` are the rows of the unit matrix."""
     for column in range(inputs + 1):
-        clear(cells, column, width)
+        cell_steps.clear(cells, column, width)
     for lane in range(lanes):
         if seeds.size == 0:
             cells[(1 + first + lane) * len(width) + lane] = 1.0
@@ -73,31 +74,27 @@ def seed_tangents(cells, inputs, seeds, first, lanes, width):
 
 
 @sweep
-def pulled(digest):
-    def pulled(width, terms, tables, used, outputs, values, aux, seeds, buffers, entries, adjoints):
-        """Fill the rows of `adjoints` with those of the inputs for each row of seeds."""
-        digest
-        (segments, products, listed), (cells, spare, result) = tables, buffers
-        rows, inputs = adjoints.shape
-        for first in range(0, rows, len(width)):
-            lanes = min(len(width), rows - first)
-            seed_adjoints(cells, outputs, seeds, first, lanes, width)
-            for number in range(used[SEGMENTS] - 1, -1, -1):
-                segment = segments[number]
-                if segment[PRODUCT] >= 0:
-                    product = products[segment[PRODUCT]]
-                    pull_product(product, listed, values, aux, cells, lanes, width, spare, result, entries)
-                before = np.uint64(segment[NODE] - segment[START])
-                for k in range(segment[STOP] - segment[START]):
-                    e = np.uint64(segment[STOP] - 1 - k)
-                    pull(cells, before + e, terms[e]["a"], terms[e]["da"], terms[e]["b"], terms[e]["db"], width)
-            for lane in range(lanes):
-                for column in range(inputs):
-                    adjoints[first + lane, column] = cells[(1 + column) * len(width) + lane]
-            for column in range(inputs + 1):
-                clear(cells, column, width)
-
-    return pulled
+def pulled(width, terms, tables, used, outputs, values, aux, seeds, buffers, entries, adjoints):
+    """Fill the rows of `adjoints` with those of the inputs for each row of seeds."""
+    (segments, products, listed), (cells, spare, result) = tables, buffers
+    rows, inputs = adjoints.shape
+    for first in range(0, rows, len(width)):
+        lanes = min(len(width), rows - first)
+        seed_adjoints(cells, outputs, seeds, first, lanes, width)
+        for number in range(used[SEGMENTS] - 1, -1, -1):
+            segment = segments[number]
+            if segment[PRODUCT] >= 0:
+                product = products[segment[PRODUCT]]
+                pull_product(product, listed, values, aux, cells, lanes, width, spare, result, entries)
+            before = np.uint64(segment[NODE] - segment[START])
+            for k in range(segment[STOP] - segment[START]):
+                e = np.uint64(segment[STOP] - 1 - k)
+                cell_steps.pull(cells, before + e, terms[e]["a"], terms[e]["da"], terms[e]["b"], terms[e]["db"], width)
+        for lane in range(lanes):
+            for column in range(inputs):
+                adjoints[first + lane, column] = cells[(1 + column) * len(width) + lane]
+        for column in range(inputs + 1):
+            cell_steps.clear(cells, column, width)
 
 
 @kernel
@@ -109,47 +106,39 @@ def push_all(terms, tables, used, values, aux, cells, spare, result, entries, la
         before = np.uint64(segment[NODE] - segment[START])
         for k in range(segment[START], segment[STOP]):
             e = np.uint64(k)
-            push(cells, before + e, terms[e]["a"], terms[e]["da"], terms[e]["b"], terms[e]["db"], width)
+            cell_steps.push(cells, before + e, terms[e]["a"], terms[e]["da"], terms[e]["b"], terms[e]["db"], width)
         if segment[PRODUCT] >= 0:
             product = products[segment[PRODUCT]]
             push_product(product, listed, values, aux, cells, lanes, width, spare, result, entries)
 
 
 @sweep
-def pushed(digest):
-    def pushed(width, terms, tables, used, outputs, values, aux, seeds, inputs, buffers, entries, tangents):
-        """Fill the columns of `tangents` with those of the outputs for each row of seeds."""
-        digest
-        cells, spare, result = buffers
-        rows, columns = tangents.shape
-        for first in range(0, columns, len(width)):
-            lanes = min(len(width), columns - first)
-            seed_tangents(cells, inputs, seeds, first, lanes, width)
-            push_all(terms, tables, used, values, aux, cells, spare, result, entries, lanes, width)
-            for row in range(rows):
-                cell, c = np.int64(outputs[row]["node"]) * len(width), outputs[row]["coefficient"]
-                for lane in range(lanes):
-                    tangents[row, first + lane] = times(cells[cell + lane], c)
-
-    return pushed
+def pushed(width, terms, tables, used, outputs, values, aux, seeds, inputs, buffers, entries, tangents):
+    """Fill the columns of `tangents` with those of the outputs for each row of seeds."""
+    cells, spare, result = buffers
+    rows, columns = tangents.shape
+    for first in range(0, columns, len(width)):
+        lanes = min(len(width), columns - first)
+        seed_tangents(cells, inputs, seeds, first, lanes, width)
+        push_all(terms, tables, used, values, aux, cells, spare, result, entries, lanes, width)
+        for row in range(rows):
+            cell, c = np.int64(outputs[row]["node"]) * len(width), outputs[row]["coefficient"]
+            for lane in range(lanes):
+                tangents[row, first + lane] = times(cells[cell + lane], c)
 
 
 @sweep
-def pushed_colors(digest):
-    def pushed_colors(width, terms, tables, used, outputs, values, aux, count, coloring, buffers, entries, tangents):
-        """Fill `tangents` with the Jacobian, whose columns have `count` colors; it is zero before."""
-        digest
-        cells, spare, result = buffers
-        patterns, colors = coloring
-        for first in range(0, count, len(width)):
-            lanes = min(len(width), count - first)
-            for node in range(colors.size + 1):
-                clear(cells, node, width)
-            seed_colors(colors, first, lanes, cells, width)
-            push_all(terms, tables, used, values, aux, cells, spare, result, entries, lanes, width)
-            spread_colors(patterns, colors, first, lanes, cells, outputs, width, tangents)
-
-    return pushed_colors
+def pushed_colors(width, terms, tables, used, outputs, values, aux, count, coloring, buffers, entries, tangents):
+    """Fill `tangents` with the Jacobian, whose columns have `count` colors; it is zero before."""
+    cells, spare, result = buffers
+    patterns, colors = coloring
+    for first in range(0, count, len(width)):
+        lanes = min(len(width), count - first)
+        for node in range(colors.size + 1):
+            cell_steps.clear(cells, node, width)
+        seed_colors(colors, first, lanes, cells, width)
+        push_all(terms, tables, used, values, aux, cells, spare, result, entries, lanes, width)
+        spread_colors(patterns, colors, first, lanes, cells, outputs, width, tangents)
 
 
 class LinearTape:
@@ -162,7 +151,7 @@ class LinearTape:
         program, plan, columns = workspace.program, workspace.plan, workspace.columns
         self.idle: dict = {}  # buffers that no run uses, by sweep and lanes
         self.dtype, self.lanes, self.aux = program.dtype, LINE // program.dtype.itemsize, columns[3]
-        entries, products, listed = plan.room
+        entries, products, listed, reduced = plan.room
         lead, term = lead_type(self.dtype), term_type(self.dtype)
         most = program.slots + entries  # each slot may take an entry besides those where operands meet
         memory = POOL.take((program.slots * lead.itemsize + most * term.itemsize) // WORD + 1, FLOAT64)
@@ -176,7 +165,8 @@ class LinearTape:
         at = columns, workspace.values, program.first_result, workspace.machine.scratch, self.entries
         inputs = np.array(program.differentiated, np.int64).reshape(-1, 2)
         to = leads, program.outputs, self.outputs, terms, self.tables, self.used
-        linearize.now(*at, inputs, *to)
+        partials, leaves = np.empty(3, self.dtype), np.empty(reduced, lead)
+        linearize.now(*at, inputs, *to, (partials, leaves, np.zeros(1 + most, np.uint32)))
         self.terms = terms[: self.used[ENTRIES]]
         self.inputs = sum(stop - start for start, stop in program.differentiated)
         self.workspace = workspace if products else None  # products read the values of their operands
@@ -201,7 +191,7 @@ class LinearTape:
             return None
         found = np.empty((self.used[NODES], words), np.uint64), np.empty(self.inputs, np.int64)
         find_patterns.now(self.terms, self.tables[0], self.used, self.inputs, found[0])
-        count = coloring.now(found[0], self.outputs["node"].copy(), found[1])
+        count = coloring(found[0], self.outputs["node"].copy(), found[1])
         return (count, found) if 0 < count < self.inputs else None
 
     @quiet

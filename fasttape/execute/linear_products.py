@@ -5,8 +5,8 @@ column. Floating-point exceptions follow IEEE in the products, as in all sweeps;
 """
 
 from fasttape.compiler.blas import multiply_add
+from fasttape.compiler.dispatch import cell_steps
 from fasttape.compiler.jit import kernel
-from fasttape.compiler.lanes import clear
 from fasttape.execute.blocks import operand
 from fasttape.execute.products import matrix, sizes
 from fasttape.execute.terms import LEFT, RECORD, RESULTS, RIGHT
@@ -22,7 +22,7 @@ def take_lanes(cells, node, size, lanes, width, buffer):
     for i in range(size):
         for lane in range(lanes):
             buffer[lane * size + i] = cells[(node + i) * len(width) + lane]
-        clear(cells, node + i, width)
+        cell_steps.clear(cells, node + i, width)
 
 
 @kernel

@@ -1,7 +1,5 @@
 """Pruning a linear tape: entries that lead to no output go, and the nodes are numbered anew."""
 
-import numpy as np
-
 from fasttape.compiler.jit import kernel
 from fasttape.execute.terms import ENTRIES, LISTED, NODE, NODES, PRODUCT, RECORD, RESULTS, SEGMENTS, START, STOP
 from fasttape.layout import SIZE
@@ -29,9 +27,11 @@ def renumber(leads, size, number):
 
 
 @kernel
-def prune(terms, segments, products, listed, used, aux, inputs, outputs):
-    """Drop entries that nobody needs, in place; the inputs stay nodes 1 .. inputs."""
-    number = np.zeros(used[NODES], np.uint32)  # first whether a node is needed, then its new number
+def prune(terms, segments, products, listed, used, aux, inputs, outputs, number):
+    """Drop entries that nobody needs, in place; the inputs stay nodes 1 .. inputs.
+
+    `number`, zero at first, says whether a node is needed, then its new number.
+    """
     mark(terms, segments, listed, used, outputs, number)
     for node in range(inputs + 1):
         number[node] = node

@@ -10,8 +10,9 @@ infinite, nan, or so large or small that a product of it might not be what the s
 
 import numpy as np
 
-from fasttape.compiler.dispatch import step_partials
-from fasttape.compiler.jit import inlined, kernel, sweep
+from fasttape.compiler.dispatch import steps
+from fasttape.compiler.jit import inlined, kernel
+from fasttape.compiler.sweeps import sweep
 from fasttape.execute.blocks import BLOCK, block, inner_stride, operand, points, run
 from fasttape.execute.elementwise import CX, SEED, contributions
 from fasttape.execute.linear_pruning import prune
@@ -232,13 +233,12 @@ def add_in_pairs(leaves, count, terms, used):
 
 
 @kernel
-def linearize_reduction(values, slot, p, aux, scratch, leads, terms, used):
+def linearize_reduction(values, slot, p, aux, scratch, leads, terms, used, leaves):
     q, size = operand(aux, p, 0), aux[p + SIZE]
     if aux[p + PARAM]:
         linearize_columns(slot, p, q, aux, leads, terms, used)
         return
     count = points(aux, p) // max(size, 1)
-    leaves = np.empty(count, leads.dtype)
     for j in range(size):
         kept = gather_weighted(values, slot, p, q, aux, j, count, scratch, leads, terms, used, leaves)
         add_in_pairs(leaves, kept, terms, used)
@@ -309,14 +309,14 @@ def is_array_active(aux, p):
 
 
 @kernel
-def linearize_array(op, p, values, slot, aux, scratch, entries, leads, terms, tables, used):
+def linearize_array(op, p, values, slot, aux, scratch, entries, leads, terms, tables, used, leaves):
     start_results(leads, slot, aux[p + SIZE])
     if not is_array_active(aux, p):
         return
     if op == ELEMENTWISE:
         linearize_elementwise(values, slot, p, aux, scratch, entries, leads, terms, used)
     elif op == REDUCE:
-        linearize_reduction(values, slot, p, aux, scratch, leads, terms, used)
+        linearize_reduction(values, slot, p, aux, scratch, leads, terms, used, leaves)
     elif op == GEMM:
         linearize_product(slot, p, aux, leads, *tables, used)
     finish_results(leads, terms, used, slot, aux[p + SIZE])
@@ -336,54 +336,51 @@ def number_inputs(leads, slots, inputs):
 
 
 @sweep
-def linearize(digest):
-    def linearize(columns, values, slot, scratch, entries, inputs, leads, slots, outputs, terms, tables, used):
-        """Fill `terms`, the `tables` of segments and products, and `used`; `outputs` gets where the slots `slots` lead.
+def linearize(columns, values, slot, scratch, entries, inputs, leads, slots, outputs, terms, tables, used, memory):
+    """Fill `terms`, the `tables` of segments and products, and `used`; `outputs` gets where the slots `slots` lead.
 
-        `inputs` are the pairs (start, stop) of the slots that get the nodes from 1 on.
-        """
-        digest
-        (ops, a, b, aux), (segments, products, listed) = columns, tables
-        used[NODES] = number_inputs(leads, slot, inputs)
-        active = used[NODES] - 1
-        partials = np.empty(3, values.dtype)
-        for i in range(ops.size):
-            op, p = ops[i], np.int64(a[i])
-            if op < FIRST_STRUCTURAL:
-                node, c = 0, 0.0
-                if not is_passive(op, a[i], b[i], aux, leads):
-                    step_partials(op, values, partials, slot, a[i], b[i], aux, scratch, entries)
-                    node, c = linearize_scalar(op, p, np.int64(b[i]), aux, partials, leads, terms, used)
-                leads[slot]["node"], leads[slot]["coefficient"] = node, c
-                slot += 1
-            elif op != GUARD:
-                linearize_array(op, p, values, slot, aux, scratch, entries, leads, terms, tables, used)
-                slot += aux[p + SIZE]
-        end_segment(segments, used, -1)
-        for k in range(slots.size):
-            lead = leads[slots[k]]
-            outputs[k]["node"], outputs[k]["coefficient"] = lead["node"], lead["coefficient"] if lead["node"] else 0.0
-        prune(terms, segments, products, listed, used, aux, active, outputs)
-
-    return linearize
+    `inputs` are the pairs (start, stop) of the slots that get the nodes from 1 on; `memory` is three partials, as many
+    leads as a reduction has points, and a zero for each node.
+    """
+    (ops, a, b, aux), (segments, products, listed) = columns, tables
+    partials, leaves, numbers = memory
+    used[NODES] = number_inputs(leads, slot, inputs)
+    active = used[NODES] - 1
+    for i in range(ops.size):
+        op, p = ops[i], np.int64(a[i])
+        if op < FIRST_STRUCTURAL:
+            node, c = 0, 0.0
+            if not is_passive(op, a[i], b[i], aux, leads):
+                steps.step_partials(op, values, partials, slot, a[i], b[i], aux, scratch, entries)
+                node, c = linearize_scalar(op, p, np.int64(b[i]), aux, partials, leads, terms, used)
+            leads[slot]["node"], leads[slot]["coefficient"] = node, c
+            slot += 1
+        elif op != GUARD:
+            linearize_array(op, p, values, slot, aux, scratch, entries, leads, terms, tables, used, leaves)
+            slot += aux[p + SIZE]
+    end_segment(segments, used, -1)
+    for k in range(slots.size):
+        lead = leads[slots[k]]
+        outputs[k]["node"], outputs[k]["coefficient"] = lead["node"], lead["coefficient"] if lead["node"] else 0.0
+    prune(terms, segments, products, listed, used, aux, active, outputs, numbers)
 
 
 @sweep
-def room(digest):
-    def room(ops, a, aux, bounds):
-        """How many entries, products and listed operands there can be, besides one entry for each slot."""
-        digest
-        for i in range(ops.size):
-            op, p = ops[i], np.int64(a[i])
-            if op < FIRST_STRUCTURAL:
-                bounds[0] += 1 + TERNARY[op]
-            elif op == ELEMENTWISE:
-                bounds[0] += aux[p + SIZE] * max(1, aux[p + OPERANDS] - 1)
-            elif op == REDUCE:
-                bounds[0] += points(aux, p)
-            elif op == GEMM:
-                m, n, k, batch = sizes(aux, p)
-                bounds[1] += 1
-                bounds[2] += batch * (m + n) * k
+def room(ops, a, aux, bounds):
+    """How many entries, products and listed operands there can be, besides one entry for each slot.
 
-    return room
+    The last bound is of the points of a reduction.
+    """
+    for i in range(ops.size):
+        op, p = ops[i], np.int64(a[i])
+        if op < FIRST_STRUCTURAL:
+            bounds[0] += 1 + TERNARY[op]
+        elif op == ELEMENTWISE:
+            bounds[0] += aux[p + SIZE] * max(1, aux[p + OPERANDS] - 1)
+        elif op == REDUCE:
+            bounds[0] += points(aux, p)
+            bounds[3] = max(bounds[3], points(aux, p))
+        elif op == GEMM:
+            m, n, k, batch = sizes(aux, p)
+            bounds[1] += 1
+            bounds[2] += batch * (m + n) * k

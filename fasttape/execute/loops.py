@@ -9,8 +9,8 @@ import contextlib
 import functools
 
 import numpy as np
-from numba import config
 
+from fasttape.compiler.late import DISABLED
 from fasttape.compiler.memory import view
 from fasttape.errors import UnsupportedError
 from fasttape.execute.blocks import BLOCK
@@ -76,7 +76,7 @@ class Looped:
 
 def looped(plan: Plan, program: Program) -> Looped | None:
     """The loops of a plan; None where there are none."""
-    order = None if config.DISABLE_JIT else schedule(plan.columns, program)  # a twin rounds like NumPy
+    order = None if DISABLED else schedule(plan.columns, program)  # a twin rounds like NumPy
     if order is None:
         return None
     made = Looped(Borrowing(order, program), plan, program)

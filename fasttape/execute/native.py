@@ -11,13 +11,14 @@ import threading
 from typing import NamedTuple
 
 import numpy as np
-from numba import config
 
 from fasttape import ops
 from fasttape.compiler import machine, panels
 from fasttape.compiler.block import kind_of
 from fasttape.compiler.emitter import Style
-from fasttape.compiler.machine import Code, Line, Operation, Target
+from fasttape.compiler.late import DISABLED
+from fasttape.compiler.loading import Code, Target, host
+from fasttape.compiler.machine import Line, Operation
 from fasttape.decode import count_operations
 from fasttape.errors import UnsupportedError
 from fasttape.execute.blocks import LINE
@@ -48,7 +49,7 @@ class Native:
         reason = refusal(program, strict=strict)
         if reason:
             raise UnsupportedError(f"this tape cannot be compiled to machine code: {reason}")
-        self.program, self.target, self.sums = program, target or machine.host(), sums
+        self.program, self.target, self.sums = program, target or host(), sums
         dtype = program.dtype.name
         self.style = Style(dtype, self.target.lanes(dtype), strict, self.target.registers)
         self.lanes = self.style.lanes
@@ -110,7 +111,7 @@ class Native:
         code = Code(data, self.target, "kernel", "prologue")
         workspace, count = code.words("needs", 2)
         called = code.words("needs", 2 + count)[2:]
-        if called and config.DISABLE_JIT:
+        if called and DISABLED:
             raise UnsupportedError(
                 "this tape cannot be compiled to machine code while NUMBA_DISABLE_JIT is set: Numba compiles "
                 f"{', '.join(ops.OPS[row].name for row in called)}"

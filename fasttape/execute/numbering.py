@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fasttape.compiler.jit import kernel, quiet, sweep
+from fasttape.compiler.jit import kernel, quiet
+from fasttape.compiler.sweeps import sweep
 from fasttape.execute.analysis import span
 from fasttape.execute.blocks import operand, run
 from fasttape.layout import (
@@ -224,50 +225,46 @@ def number_array(op, p, slot, aux, same, known, rules, starts, table):
 
 
 @sweep
-def numbering(digest):
-    def numbering(ops, a, b, aux, same, known, rules, starts, always, told, commutes, table, slot):
-        """Rewrite instructions; `same` gets the slot that holds the number of each slot, `known` how it is made."""
-        digest
-        mask = np.uint64(table.size - 1)
-        for i in range(ops.size):
-            op = np.int64(ops[i])
-            if op >= FIRST_STRUCTURAL and op != GUARD:
-                slot += number_array(op, np.int64(a[i]), slot, aux, same, known, rules, starts, table)
+def numbering(ops, a, b, aux, same, known, rules, starts, always, told, commutes, table, slot):
+    """Rewrite instructions; `same` gets the slot that holds the number of each slot, `known` how it is made."""
+    mask = np.uint64(table.size - 1)
+    for i in range(ops.size):
+        op = np.int64(ops[i])
+        if op >= FIRST_STRUCTURAL and op != GUARD:
+            slot += number_array(op, np.int64(a[i]), slot, aux, same, known, rules, starts, table)
+            continue
+        x, y = np.int64(same[a[i]]), np.int64(b[i])
+        a[i] = x
+        if op == GUARD:
+            continue
+        if B_IS_SLOT[op]:
+            y = np.int64(same[y])
+        elif TERNARY[op]:
+            aux[y], aux[y + 1] = same[aux[y]], same[aux[y + 1]]
+            y = aux[y] | aux[y + 1] << 31
+        row = op
+        if always[op] or told[known[x, ROW]] or (B_IS_SLOT[op] and told[known[y, ROW]]):
+            row, x, y = rewrite(op, x, y, rules, starts, known)
+            if row == COPY:
+                same[slot] = x
+                slot += 1
                 continue
-            x, y = np.int64(same[a[i]]), np.int64(b[i])
-            a[i] = x
-            if op == GUARD:
-                continue
-            if B_IS_SLOT[op]:
-                y = np.int64(same[y])
-            elif TERNARY[op]:
-                aux[y], aux[y + 1] = same[aux[y]], same[aux[y + 1]]
-                y = aux[y] | aux[y + 1] << 31
-            row = op
-            if always[op] or told[known[x, ROW]] or (B_IS_SLOT[op] and told[known[y, ROW]]):
-                row, x, y = rewrite(op, x, y, rules, starts, known)
-                if row == COPY:
-                    same[slot] = x
-                    slot += 1
-                    continue
-                ops[i], a[i] = row, x
-            if not TERNARY[row]:
-                b[i] = y
-            if commutes[row] and x > y:
-                x, y = y, x
-            place = mix(row, x, y) & mask
-            while table[place]:
-                k = table[place]
-                if known[k, ROW] == row and known[k, FIRST_OPERAND] == x and known[k, REST] == y:
-                    break
-                place = (place + np.uint64(1)) & mask
-            if not table[place]:
-                table[place] = slot
-                known[slot, ROW], known[slot, FIRST_OPERAND], known[slot, REST] = row, x, y
-            same[slot] = table[place]
-            slot += 1
-
-    return numbering
+            ops[i], a[i] = row, x
+        if not TERNARY[row]:
+            b[i] = y
+        if commutes[row] and x > y:
+            x, y = y, x
+        place = mix(row, x, y) & mask
+        while table[place]:
+            k = table[place]
+            if known[k, ROW] == row and known[k, FIRST_OPERAND] == x and known[k, REST] == y:
+                break
+            place = (place + np.uint64(1)) & mask
+        if not table[place]:
+            table[place] = slot
+            known[slot, ROW], known[slot, FIRST_OPERAND], known[slot, REST] = row, x, y
+        same[slot] = table[place]
+        slot += 1
 
 
 @quiet  # hashing overflows, as it should

@@ -9,8 +9,8 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from numba import config
 
+from fasttape.compiler.late import DISABLED
 from fasttape.execute import analysis, calls
 from fasttape.execute.dots import fuse_chains
 from fasttape.execute.entries import link, needs
@@ -94,7 +94,7 @@ class Plan:
         found = np.empty((blocks // 2 + 1, 2), np.int64)
         count = analysis.zeros.now(state.view(np.uint64), found)
         self.zeros = tuple((start, min(stop, program.slots)) for start, stop in found[:count].tolist())
-        if segments is not None and not config.DISABLE_JIT:  # a twin cannot read outside of an array
+        if segments is not None and not DISABLED:  # a twin cannot read outside of an array
             large = {k: segment for k, segment in enumerate(segments) if segment[1] - segment[0] >= LARGE}
             self.elsewhere = self.find_elsewhere(large, state) if large else {}
             if program.constants.size >= LARGE:
@@ -103,8 +103,8 @@ class Plan:
 
     @functools.cached_property
     def room(self) -> list[int]:
-        """How many entries where operands meet, products, and listed operands a linear tape may have."""
-        bounds = np.zeros(3, np.int64)
+        """How many entries where operands meet, products, listed operands and points of a reduction there may be."""
+        bounds = np.zeros(4, np.int64)
         ops, a, _, aux = self.columns
         room.now(ops, a, aux, bounds)
         return bounds.tolist()

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fasttape.compiler.jit import sweep
 from fasttape.compiler.memory import gather, scatter
+from fasttape.compiler.sweeps import sweep
 from fasttape.execute.interpreter import Workspace, address
 from fasttape.execute.plan import Plan
 from fasttape.program import Program
@@ -39,25 +39,17 @@ def elements(rows: np.ndarray) -> np.ndarray:
 
 
 @sweep
-def bring(digest):
-    def bring(points, i, inputs):
-        """The inputs of point i."""
-        digest
-        for k in range(inputs.size):
-            gather(np.int64(points.sources[k]) + i * points.source_steps[k], 0, 1, inputs, k)
-
-    return bring
+def bring(points, i, inputs):
+    """The inputs of point i."""
+    for k in range(inputs.size):
+        gather(np.int64(points.sources[k]) + i * points.source_steps[k], 0, 1, inputs, k)
 
 
 @sweep
-def take(digest):
-    def take(points, i, values, slots):
-        """The outputs of point i, from their slots."""
-        digest
-        for k in range(slots.size):
-            scatter(values, slots[k], 1, np.int64(points.targets[k]) + i * points.target_steps[k], 0)
-
-    return take
+def take(points, i, values, slots):
+    """The outputs of point i, from their slots."""
+    for k in range(slots.size):
+        scatter(values, slots[k], 1, np.int64(points.targets[k]) + i * points.target_steps[k], 0)
 
 
 class PointByPoint:

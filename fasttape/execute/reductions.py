@@ -5,7 +5,7 @@ Sums, products and extrema share one fold; what differs is the derivative of the
 """
 
 from fasttape import ops
-from fasttape.compiler.dispatch import lanes_forward
+from fasttape.compiler.dispatch import steps
 from fasttape.compiler.jit import kernel
 from fasttape.execute.blocks import BLOCK, accumulate, block, number, operand, points, times
 from fasttape.layout import ADJOINT, ADJOINTS, CODE, FIRST, PARAM, SETS, SIZE
@@ -17,7 +17,7 @@ LEFT, RIGHT, ELEMENTS, WEIGHTS, TANGENTS = range(5)  # rows of the scratch memor
 @kernel
 def combine(code, n, x, x0, y, y0, scratch, at, entries):
     """One step of a fold: scratch[at:] = row(x, y)."""
-    lanes_forward(code, 0, n, x, x0, y, y0, x, x0, scratch, at, entries)
+    steps.lanes_forward(code, 0, n, x, x0, y, y0, x, x0, scratch, at, entries)
 
 
 @kernel

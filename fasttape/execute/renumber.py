@@ -6,7 +6,8 @@ slot follows in constant time (a rank query; Jacobson 1989, "Space-efficient sta
 
 import numpy as np
 
-from fasttape.compiler.jit import kernel, sweep
+from fasttape.compiler.jit import kernel
+from fasttape.compiler.sweeps import sweep
 from fasttape.execute.analysis import is_array, reach, span
 from fasttape.execute.blocks import operand
 from fasttape.layout import A_IS_SLOT, B_IS_SLOT, CONST, GUARD, LIST, OPERANDS, REGULAR, TERNARY
@@ -47,36 +48,32 @@ def moved(slot, first, total, mask, before):
 
 
 @sweep
-def renumbering(digest):
-    def renumbering(ops, a, b, aux, references, outputs, guards, runs, first, mask, before):
-        digest
-        for k in range(runs.shape[0]):
-            set_bits(mask, runs[k, 0] - first, runs[k, 1] - first)
-        total = np.uint64(0)
-        for word in range(mask.size):
-            before[word] = total
-            total += population(mask[word])
-        total = np.int64(total)
-        kept = guard = 0
-        for i in range(ops.size):
-            op = ops[i]
-            if op == CONST:
-                continue
-            ops[kept] = op
-            a[kept] = moved(a[i], first, total, mask, before) if A_IS_SLOT[op] else a[i]
-            b[kept] = moved(b[i], first, total, mask, before) if B_IS_SLOT[op] else b[i]
-            if op == GUARD:
-                guards[guard, 0] = kept
-                guard += 1
-            kept += 1
-        for k in range(references.shape[0]):
-            for place in range(references[k, 0], references[k, 1]):
-                aux[place] = moved(aux[place], first, total, mask, before)
-        for k in range(outputs.size):
-            outputs[k] = moved(outputs[k], first, total, mask, before)
-        return kept
-
-    return renumbering
+def renumbering(ops, a, b, aux, references, outputs, guards, runs, first, mask, before):
+    for k in range(runs.shape[0]):
+        set_bits(mask, runs[k, 0] - first, runs[k, 1] - first)
+    total = np.uint64(0)
+    for word in range(mask.size):
+        before[word] = total
+        total += population(mask[word])
+    total = np.int64(total)
+    kept = guard = 0
+    for i in range(ops.size):
+        op = ops[i]
+        if op == CONST:
+            continue
+        ops[kept] = op
+        a[kept] = moved(a[i], first, total, mask, before) if A_IS_SLOT[op] else a[i]
+        b[kept] = moved(b[i], first, total, mask, before) if B_IS_SLOT[op] else b[i]
+        if op == GUARD:
+            guards[guard, 0] = kept
+            guard += 1
+        kept += 1
+    for k in range(references.shape[0]):
+        for place in range(references[k, 0], references[k, 1]):
+            aux[place] = moved(aux[place], first, total, mask, before)
+    for k in range(outputs.size):
+        outputs[k] = moved(outputs[k], first, total, mask, before)
+    return kept
 
 
 def renumber(ops, a, b, aux, references, outputs, guards, runs, first, slots) -> int:
@@ -99,32 +96,28 @@ def note(found, count, start, stop, inputs):
 
 
 @sweep
-def inputs_read(digest):
-    def inputs_read(ops, a, b, aux, inputs, found):
-        """Fill `found` with (start, stop) of the inputs that operands read; return how many entries there are."""
-        digest
-        count = 0
-        for i in range(ops.size):
-            op, p = ops[i], np.int64(a[i])
-            if A_IS_SLOT[op]:
-                count = note(found, count, p, p + 1, inputs)
-            if B_IS_SLOT[op]:
-                count = note(found, count, np.int64(b[i]), np.int64(b[i]) + 1, inputs)
-            if TERNARY[op]:
-                for place in range(np.int64(b[i]), np.int64(b[i]) + 2):
-                    count = note(found, count, aux[place], aux[place] + 1, inputs)
-            for k in range(aux[p + OPERANDS] if is_array(op) else 0):
-                q = operand(aux, p, k)
-                if aux[q + LIST] == REGULAR:
-                    low, high = span(aux, p, q)
-                    count = note(found, count, low, high, inputs)
-                    continue
-                low, high = reach(aux, p, q)
-                for place in range(p + aux[q + LIST] + low, p + aux[q + LIST] + high + 1):
-                    count = note(found, count, aux[place], aux[place] + 1, inputs)
-        return count
-
-    return inputs_read
+def inputs_read(ops, a, b, aux, inputs, found):
+    """Fill `found` with (start, stop) of the inputs that operands read; return how many entries there are."""
+    count = 0
+    for i in range(ops.size):
+        op, p = ops[i], np.int64(a[i])
+        if A_IS_SLOT[op]:
+            count = note(found, count, p, p + 1, inputs)
+        if B_IS_SLOT[op]:
+            count = note(found, count, np.int64(b[i]), np.int64(b[i]) + 1, inputs)
+        if TERNARY[op]:
+            for place in range(np.int64(b[i]), np.int64(b[i]) + 2):
+                count = note(found, count, aux[place], aux[place] + 1, inputs)
+        for k in range(aux[p + OPERANDS] if is_array(op) else 0):
+            q = operand(aux, p, k)
+            if aux[q + LIST] == REGULAR:
+                low, high = span(aux, p, q)
+                count = note(found, count, low, high, inputs)
+                continue
+            low, high = reach(aux, p, q)
+            for place in range(p + aux[q + LIST] + low, p + aux[q + LIST] + high + 1):
+                count = note(found, count, aux[place], aux[place] + 1, inputs)
+    return count
 
 
 @kernel
@@ -137,21 +130,17 @@ def relabeled(slot, inputs, starts, before, shift):
 
 
 @sweep
-def relabeling(digest):
-    def relabeling(ops, a, b, aux, references, outputs, inputs, starts, before, shift):
-        digest
-        for i in range(ops.size):
-            if A_IS_SLOT[ops[i]]:
-                a[i] = relabeled(a[i], inputs, starts, before, shift)
-            if B_IS_SLOT[ops[i]]:
-                b[i] = relabeled(b[i], inputs, starts, before, shift)
-        for k in range(references.shape[0]):
-            for place in range(references[k, 0], references[k, 1]):
-                aux[place] = relabeled(aux[place], inputs, starts, before, shift)
-        for k in range(outputs.size):
-            outputs[k] = relabeled(outputs[k], inputs, starts, before, shift)
-
-    return relabeling
+def relabeling(ops, a, b, aux, references, outputs, inputs, starts, before, shift):
+    for i in range(ops.size):
+        if A_IS_SLOT[ops[i]]:
+            a[i] = relabeled(a[i], inputs, starts, before, shift)
+        if B_IS_SLOT[ops[i]]:
+            b[i] = relabeled(b[i], inputs, starts, before, shift)
+    for k in range(references.shape[0]):
+        for place in range(references[k, 0], references[k, 1]):
+            aux[place] = relabeled(aux[place], inputs, starts, before, shift)
+    for k in range(outputs.size):
+        outputs[k] = relabeled(outputs[k], inputs, starts, before, shift)
 
 
 def relabel(columns, references, outputs, inputs, spans, left):

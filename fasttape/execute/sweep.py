@@ -7,8 +7,9 @@ on at zero, ready for the next evaluation, unless it is told to keep them.
 
 import numpy as np
 
-from fasttape.compiler.dispatch import step_forward, step_reverse, step_tangent
-from fasttape.compiler.jit import kernel, sweep
+from fasttape.compiler.dispatch import steps
+from fasttape.compiler.jit import kernel
+from fasttape.compiler.sweeps import sweep
 from fasttape.layout import CLEAN, CONST, FIRST_STRUCTURAL, GUARD, SIZE
 
 
@@ -28,7 +29,7 @@ def run_forward(ops, a, b, aux, values, first, last, slot, scratch, entries):
                 return k
         else:
             if ops[i] != CONST:
-                step_forward(ops[i], values, values, slot, a[i], b[i], aux, scratch, entries)
+                steps.step_forward(ops[i], values, values, slot, a[i], b[i], aux, scratch, entries)
             slot += results(ops[i], aux, a[i])
     return last
 
@@ -41,7 +42,7 @@ def run_reverse(ops, a, b, aux, values, adjoints, first, last, slot, keep, scrat
         if ops[i] < FIRST_STRUCTURAL:
             slot -= np.uint64(1)
             if adjoints[slot] != 0.0:
-                step_reverse(ops[i], values, adjoints, slot, a[i], b[i], aux, scratch, entries)
+                steps.step_reverse(ops[i], values, adjoints, slot, a[i], b[i], aux, scratch, entries)
                 if not keep:
                     adjoints[slot] = 0.0
         elif ops[i] == CONST:
@@ -49,39 +50,27 @@ def run_reverse(ops, a, b, aux, values, adjoints, first, last, slot, keep, scrat
         elif ops[i] != GUARD:
             size = results(ops[i], aux, a[i])
             slot -= size
-            step_reverse(ops[i], values, adjoints, slot, a[i], b[i], aux, scratch, entries)
+            steps.step_reverse(ops[i], values, adjoints, slot, a[i], b[i], aux, scratch, entries)
             if not (keep or aux[a[i] + CLEAN]):
                 adjoints[slot : slot + size] = 0.0
 
 
 @sweep
-def forward(digest):
-    def forward(ops, a, b, aux, values, first, last, slot, scratch, entries):
-        digest  # a closure value must be named for Numba's cache to see it
-        return run_forward(ops, a, b, aux, values, first, last, slot, scratch, entries)
-
-    return forward
+def forward(ops, a, b, aux, values, first, last, slot, scratch, entries):
+    return run_forward(ops, a, b, aux, values, first, last, slot, scratch, entries)
 
 
 @sweep
-def reverse(digest):
-    def reverse(ops, a, b, aux, values, adjoints, first, last, slot, keep, scratch, entries):
-        digest
-        run_reverse(ops, a, b, aux, values, adjoints, first, last, slot, keep, scratch, entries)
-
-    return reverse
+def reverse(ops, a, b, aux, values, adjoints, first, last, slot, keep, scratch, entries):
+    run_reverse(ops, a, b, aux, values, adjoints, first, last, slot, keep, scratch, entries)
 
 
 @sweep
-def tangent(digest):
-    def tangent(ops, a, b, aux, values, tangents, first, last, slot, scratch, entries):
-        digest
-        slot = np.uint64(slot)
-        for k in range(first, last):
-            i = np.uint64(k)
-            if ops[i] != GUARD:
-                if ops[i] != CONST:
-                    step_tangent(ops[i], values, tangents, slot, a[i], b[i], aux, scratch, entries)
-                slot += results(ops[i], aux, a[i])
-
-    return tangent
+def tangent(ops, a, b, aux, values, tangents, first, last, slot, scratch, entries):
+    slot = np.uint64(slot)
+    for k in range(first, last):
+        i = np.uint64(k)
+        if ops[i] != GUARD:
+            if ops[i] != CONST:
+                steps.step_tangent(ops[i], values, tangents, slot, a[i], b[i], aux, scratch, entries)
+            slot += results(ops[i], aux, a[i])

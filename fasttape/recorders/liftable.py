@@ -6,7 +6,7 @@ import types
 
 import numpy as np
 
-from fasttape.execute.caller import Caller
+from fasttape.compiler.calling import Caller
 from fasttape.recorders.stand_ins import stand_ins
 from fasttape.recorders.views import DATA, RECORDED, Globals
 

@@ -20,7 +20,9 @@ def chained(program: Program) -> Program:
     before, terms, lengths, where = np.zeros((4, program.slots), np.uint32)
     find_chains.now(ops, a, b, reads, program.first_result, states, before, terms, lengths, where)
     live, ends = np.ones(program.slots, np.bool_), np.empty(ops.size, np.uint32)
-    chains, products = take_chains.now(states, before, terms, lengths, live, ends)
+    counts = np.zeros(2, np.int64)
+    take_chains.now(states, before, terms, lengths, live, ends, counts)
+    chains, products = counts.tolist()
     if 2 * products <= WORTHWHILE * ops.size:
         return program
     keep = np.ones(ops.size, bool)

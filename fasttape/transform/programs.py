@@ -209,7 +209,7 @@ def sparsity(program: Program) -> Sparse | None:
             for operand in x.operands:
                 np.bitwise_or.at(bits, results, bits[operand])
     colors = np.empty(inputs.size, np.int64)
-    count = coloring.now(bits, program.outputs, colors)
+    count = coloring(bits, program.outputs, colors)
     rows = bits[program.outputs].view(np.uint8)
     depends = np.unpackbits(rows, axis=1, count=inputs.size, bitorder="little").astype(bool)
     return Sparse(depends, colors, count) if count else None

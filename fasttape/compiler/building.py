@@ -1,0 +1,124 @@
+"""Compiling a function into object code that needs nothing of Numba: C functions, and functions that read words.
+
+Numba compiles the function as it does for a compiled caller, and the caller is written here: it takes the arguments
+apart and reports whether the function ended well. So the code knows neither Python objects nor Numba's runtime.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, sigutils
+from numba.core.compiler_lock import global_compiler_lock
+from numba.np import numpy_support
+
+from fasttape.compiler import capi, fortran, lanes, methods, switch  # noqa: F401  Numba knows what is there in time
+from fasttape.compiler.jit import PLAIN, Entry
+
+WORD, STATUS = ir.IntType(64), ir.IntType(32)
+
+
+@global_compiler_lock
+def c_function(function: Callable[..., Any], signature: str, symbol: str) -> tuple[Entry, bytes | None]:
+    """A C function of numbers and pointers. It must not raise: nobody would know."""
+    kinds, returned = sigutils.normalize_signature(signature)
+    caller = Caller(function, kinds, symbol)
+    parameters = [caller.context.get_value_type(kind) for kind in kinds]
+    builder, arguments = caller.begin(caller.context.get_value_type(returned), parameters)
+    _, value = caller.call(builder, arguments)
+    if returned == types.void:
+        builder.ret_void()
+    else:
+        builder.ret(caller.context.cast(builder, value, caller.returned, returned))
+    return caller.finish()
+
+
+@global_compiler_lock
+def words_function(function: Callable[..., Any], examples: tuple[Any, ...], symbol: str) -> tuple[Entry, bytes | None]:
+    """A C function of the address of words, as `calling.words` lays arguments down that are like some examples.
+
+    It writes the result, an integer, in place of the first word and returns 0 if the function did not raise.
+    """
+    kinds = tuple(map(kind_of, examples))
+    caller = Caller(function, kinds, symbol)
+    builder, (address,) = caller.begin(STATUS, [WORD.as_pointer()])
+    reader = Reader(caller.context, builder, address)
+    status, value = caller.call(builder, [reader.read(kind) for kind in kinds])
+    if caller.returned != types.none:
+        builder.store(caller.context.cast(builder, value, caller.returned, types.int64), address)
+    builder.ret(builder.zext(status.is_error, STATUS))
+    return caller.finish()
+
+
+def kind_of(x: Any) -> Any:
+    """Numba's type of an argument; integers are words, and arrays may be written to."""
+    if isinstance(x, np.ndarray):
+        layout = "C" if x.flags.c_contiguous else "A"
+        return types.Array(numpy_support.from_dtype(x.dtype), x.ndim, layout, aligned=bool(x.flags.aligned))
+    if isinstance(x, tuple):
+        return types.BaseTuple.from_types([kind_of(item) for item in x], type(x))
+    return types.boolean if isinstance(x, bool | np.bool_) else types.int64
+
+
+class Reader:
+    """Makes arguments of words, one after another."""
+
+    def __init__(self, context, builder, address):
+        self.context, self.builder, self.address, self.count = context, builder, address, 0
+
+    def word(self):
+        place = self.builder.gep(self.address, [ir.Constant(WORD, self.count)])
+        self.count += 1
+        return self.builder.load(place)
+
+    def read(self, kind):
+        if isinstance(kind, types.BaseTuple):
+            return self.context.make_tuple(self.builder, kind, [self.read(item) for item in kind])
+        if isinstance(kind, types.Array):
+            return self.array(kind)
+        word = self.word()
+        return self.builder.trunc(word, ir.IntType(1)) if kind == types.boolean else word
+
+    def array(self, kind):
+        """The words are the address, the shape and, of arrays that are not contiguous, the strides."""
+        address, shape = self.word(), [self.word() for _ in range(kind.ndim)]
+        strides = [self.word() for _ in shape] if kind.layout == "A" else ()
+        return capi.array_at(self.context, self.builder, kind, address, shape, strides)
+
+
+class Caller:
+    """Compiles a function, and builds the one that calls it."""
+
+    def __init__(self, function, kinds, symbol):
+        dispatcher = numba.njit(**PLAIN)(function)
+        dispatcher.compile(kinds)
+        self.made = dispatcher.overloads[kinds]
+        self.context, self.returned = self.made.target_context, self.made.signature.return_type
+        self.symbol = symbol
+        self.library = self.context.codegen().create_library(symbol)
+        self.module = self.library.create_ir_module(symbol)
+
+    def begin(self, returned, parameters):
+        """(builder, arguments) of the function."""
+        function = ir.Function(self.module, ir.FunctionType(returned, parameters), self.symbol)
+        return ir.IRBuilder(function.append_basic_block()), function.args
+
+    def call(self, builder, arguments):
+        """(status, result) of the compiled function."""
+        names, convention = self.made.fndesc, self.context.call_conv
+        kind = convention.get_function_type(names.restype, names.argtypes)
+        callee = cgutils.get_or_insert_function(self.module, kind, names.llvm_func_name)
+        return convention.call_function(builder, callee, names.restype, names.argtypes, arguments)
+
+    def finish(self) -> tuple[Entry, bytes | None]:
+        """The compiled function, and its object code if another process could use it."""
+        self.library.add_ir_module(self.module)
+        self.library.add_linking_library(self.made.library)
+        self.library.enable_object_caching()
+        self.library.finalize()
+        address = self.library.get_pointer_to_function(self.symbol)
+        lasting = not self.made.library.has_dynamic_globals  # else there are addresses of this process in the code
+        return Entry(address, self.library), self.library._get_compiled_object() if lasting else None

@@ -1,0 +1,89 @@
+"""Sweeps: compiled functions that Python calls with arrays, numbers and tuples of these.
+
+There is one compiled form for each kind of arguments: the dtypes and dimensions of arrays, the lengths of tuples. It
+returns an integer or nothing and never raises.
+"""
+
+import ctypes
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fasttape.compiler.calling import Caller, State, caller_class, described
+from fasttape.compiler.jit import Entry, building, compiled
+from fasttape.compiler.late import DISABLED
+from fasttape.compiler.objects import NATIVE
+
+CODE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
+
+
+class Sweep:
+    """A function as `.now`; other than Python's it is compiled when it is first called."""
+
+    def __init__(self, function: Callable[..., Any]):
+        self.function, self.lock = function, threading.RLock()
+        self.forms: dict[Any, tuple[Entry, Any]] = {}
+        self.states: list[State] = []
+        self.now: Any = function if DISABLED else self.first
+
+    def first(self, *arguments: Any) -> int:
+        with self.lock:
+            if self.now == self.first:
+                made = caller_class(Caller)()
+                made.otherwise, made.state = self.run, 0
+                self.now = made
+        return self.now(*arguments)
+
+    def run(self, *arguments: Any) -> int:
+        """A call that compiled code did not take apart by itself."""
+        kinds = tuple(map(kind, arguments))
+        with self.lock:
+            if kinds not in self.forms:
+                self.forms[kinds] = self.compile(kinds, arguments)
+            _, call = self.forms[kinds]
+        given = [word for x in arguments for word in words(x)] or [0]
+        memory = (ctypes.c_int64 * len(given))(*given)
+        if call(memory):
+            raise RuntimeError(f"the {self.function.__name__} sweep met what it cannot do")
+        return memory[0]
+
+    def compile(self, kinds: Any, arguments: tuple[Any, ...]) -> tuple[Entry, Any]:
+        f = self.function
+        key = f.__module__, f.__qualname__, repr(kinds)
+        code = compiled(key, lambda symbol: building.words_function(f, arguments, symbol), f"the {f.__name__} sweep")
+        nodes = described(arguments) if NATIVE else None
+        if nodes is not None:
+            self.states.insert(0, State(nodes, len(arguments), code.address, [x.dtype for x in arrays(arguments)]))
+            self.states[0].words[0] = self.now.state
+            self.now.state = self.states[0].address
+        return code, CODE(code.address)
+
+
+def sweep(function: Callable[..., Any]) -> Sweep:
+    """Compile `function` for Python."""
+    return Sweep(function)
+
+
+def kind(x: Any) -> Any:
+    """What code depends on in an argument."""
+    if isinstance(x, np.ndarray):
+        return x.dtype, x.ndim, x.flags.c_contiguous, x.flags.aligned
+    if isinstance(x, tuple):
+        return type(x).__qualname__, *map(kind, x)
+    return "truth" if isinstance(x, bool | np.bool_) else "integer"
+
+
+def words(x: Any) -> list[int]:
+    """The words of an argument, as `building.Reader` reads them."""
+    if isinstance(x, np.ndarray):
+        return [x.__array_interface__["data"][0], *x.shape, *(() if x.flags.c_contiguous else x.strides)]
+    if isinstance(x, tuple):
+        return [word for item in x for word in words(item)]
+    return [int(x)]
+
+
+def arrays(x: Any) -> list[np.ndarray]:
+    """The arrays in some arguments."""
+    return [item for part in x for item in arrays(part)] if isinstance(x, tuple) else [x] * isinstance(x, np.ndarray)
