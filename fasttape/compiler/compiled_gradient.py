@@ -85,7 +85,7 @@ def driver(digest, argnums):
         start = begin(tape)
         inputs = arguments(tape, argnums, args)
         count = header(tape)[LENGTH] - start
-        y = call_on_tape(unpacked, tape, start, inputs)
+        y = call_on_tape(f, tape, start, inputs)  # noqa: F821  see `bound`
         return primal(y), reverse(tape, start, count, of_output(y))  # noqa: F821
 
     return value_and_adjoints
@@ -117,7 +117,7 @@ def linear_driver(digest, argnums):
         start = begin(tape)
         inputs = arguments(tape, argnums, args)
         size = header(tape)[LENGTH] - start
-        y = call_on_tape(unpacked, tape, start, inputs)
+        y = call_on_tape(f, tape, start, inputs)  # noqa: F821  see `bound`
         output = of_output(y)  # noqa: F821
         numbers = np.empty(count(output), active)
         write(output, numbers, 0)
@@ -135,7 +135,7 @@ def program_driver(digest, argnums):
         digest
         start = begin(tape)
         inputs = traced_like(arguments(tape, argnums, args))
-        y = call_on_tape(unpacked, tape, start, inputs)
+        y = call_on_tape(f, tape, start, inputs)  # noqa: F821  see `bound`
         numbers = np.empty(count(y), traced)
         write(y, numbers, 0)
         return primal(y), marks(y), take_program(tape, start, slots, next_slot, numbers)
@@ -152,14 +152,10 @@ def njit_driver(digest, argnums, positions):
         start = begin(tape)
         inputs = arguments(tape, positions, args)
         count = header(tape)[LENGTH] - start
-        y = call_on_tape(unpacked, tape, start, inputs)
+        y = call_on_tape(f, tape, start, inputs)  # noqa: F821  see `bound`
         return primal(y), gradients(argnums, args, reverse(tape, start, count, of_output(y)))  # noqa: F821
 
     return value_and_grad
-
-
-def unpacked(args):
-    return f(*args)  # noqa: F821  see `bound`
 
 
 def bound(function, like, **namespace):
@@ -177,8 +173,7 @@ def compiled_of(dispatcher, use, make, kind=active, **namespace):
         kept = is_cached(dispatcher)
         digest = digest_of(dispatcher) if kept else None
         function = dispatcher.py_func
-        inner = numba.njit(**INTERNAL)(bound(unpacked, function, f=activate(dispatcher, kind)))
-        driver = bound(make(digest), function, unpacked=inner, **namespace)
+        driver = bound(make(digest), function, f=activate(dispatcher, kind), **namespace)
         made[use] = Run(numba.njit(**OPTIONS, cache=kept and digest is not None)(driver), set())
         OWN.add(made[use].compiled)
     return made[use]
