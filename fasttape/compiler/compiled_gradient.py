@@ -14,13 +14,14 @@ from numba.extending import overload
 
 from fasttape.compiler import active_ops  # noqa: F401  teaches Numba the operations on active numbers
 from fasttape.compiler.active_type import SCALAR, active, as_active, traced
+from fasttape.compiler.attempt import attempt, raise_again
 from fasttape.compiler.jit import INTERNAL, OPTIONS
 from fasttape.compiler.linear_export import count, leads, marks, nodes_of, plain_records, records_of, write
 from fasttape.compiler.linear_memory import LENGTH, THREAD
 from fasttape.compiler.linear_sweep import (
     arguments,
     begin,
-    call_on_tape,
+    give_back,
     gradients,
     header,
     primal,
@@ -85,7 +86,11 @@ def driver(digest, argnums):
         start = begin(tape)
         inputs = arguments(tape, argnums, args)
         count = header(tape)[LENGTH] - start
-        y = call_on_tape(f, tape, start, inputs)  # noqa: F821  see `bound`
+        y, status = attempt(f, inputs)  # noqa: F821  see `bound`
+        if status[0]:
+            give_back(tape, start)
+            raise_again(status)
+            raise SystemError
         return primal(y), reverse(tape, start, count, of_output(y))  # noqa: F821
 
     return value_and_adjoints
@@ -117,7 +122,11 @@ def linear_driver(digest, argnums):
         start = begin(tape)
         inputs = arguments(tape, argnums, args)
         size = header(tape)[LENGTH] - start
-        y = call_on_tape(f, tape, start, inputs)  # noqa: F821  see `bound`
+        y, status = attempt(f, inputs)  # noqa: F821  see `bound`
+        if status[0]:
+            give_back(tape, start)
+            raise_again(status)
+            raise SystemError
         output = of_output(y)  # noqa: F821
         numbers = np.empty(count(output), active)
         write(output, numbers, 0)
@@ -135,7 +144,11 @@ def program_driver(digest, argnums):
         digest
         start = begin(tape)
         inputs = traced_like(arguments(tape, argnums, args))
-        y = call_on_tape(f, tape, start, inputs)  # noqa: F821  see `bound`
+        y, status = attempt(f, inputs)  # noqa: F821  see `bound`
+        if status[0]:
+            give_back(tape, start)
+            raise_again(status)
+            raise SystemError
         numbers = np.empty(count(y), traced)
         write(y, numbers, 0)
         return primal(y), marks(y), take_program(tape, start, slots, next_slot, numbers)
@@ -152,7 +165,11 @@ def njit_driver(digest, argnums, positions):
         start = begin(tape)
         inputs = arguments(tape, positions, args)
         count = header(tape)[LENGTH] - start
-        y = call_on_tape(f, tape, start, inputs)  # noqa: F821  see `bound`
+        y, status = attempt(f, inputs)  # noqa: F821  see `bound`
+        if status[0]:
+            give_back(tape, start)
+            raise_again(status)
+            raise SystemError
         return primal(y), gradients(argnums, args, reverse(tape, start, count, of_output(y)))  # noqa: F821
 
     return value_and_grad

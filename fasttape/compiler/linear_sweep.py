@@ -4,8 +4,8 @@ import numpy as np
 from llvmlite import ir
 from numba import carray, types
 from numba.core import cgutils
-from numba.core.imputils import fix_returning_optional, impl_ret_borrowed
-from numba.core.typing import fold_arguments, signature
+from numba.core.imputils import impl_ret_borrowed
+from numba.core.typing import signature
 from numba.extending import intrinsic, overload
 
 from fasttape.compiler.active_type import (
@@ -260,35 +260,10 @@ def each_primal(typingctx, y):
     return returned(y), emit
 
 
-@intrinsic
-def call_on_tape(typingctx, function, tape, start, args):
-    """function(*args); where that raises, the tape at an address gets back the length `start`."""
-    found = function.get_call_type(typingctx, tuple(args), {})
-
-    def emit(context, builder, sig, values):
-        compiled = function.dispatcher.overloads[found.args]
-        given = passed(context, builder, found, cgutils.unpack_tuple(builder, values[3], len(args)))
-        status, result = context.call_internal_no_propagate(builder, compiled.fndesc, found, given)
-        context.add_linking_libs([compiled.library])
-        with builder.if_then(status.is_error, likely=False):
-            words = builder.inttoptr(values[1], WORD.as_pointer())
-            builder.store(values[2], builder.gep(words, [word(LENGTH)]))
-            context.call_conv.return_status_propagate(builder, status)
-        return fix_returning_optional(context, builder, found, status, result)
-
-    return found.return_type(function, tape, types.int64, args), emit
-
-
-def passed(context, builder, sig, given):
-    """What is passed to a function of a signature for some arguments: defaults, too, and a tuple of those left over."""
-
-    def default(index, parameter, value):
-        return context.get_constant_generic(builder, sig.args[index], value)
-
-    def rest(index, parameter, items):
-        return context.make_tuple(builder, sig.args[index], items)
-
-    return fold_arguments(sig.pysig, given, {}, lambda index, parameter, x: x, default, rest)
+@kernel
+def give_back(tape, start):
+    """Cut a tape to a length that it had."""
+    header(tape)[LENGTH] = start
 
 
 @intrinsic
