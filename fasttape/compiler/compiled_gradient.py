@@ -14,7 +14,7 @@ from numba.extending import overload
 
 from fasttape.compiler import active_ops  # noqa: F401  teaches Numba the operations on active numbers
 from fasttape.compiler.active_type import SCALAR, active, as_active, traced
-from fasttape.compiler.attempt import attempt, raise_again
+from fasttape.compiler.calls import attempt, raise_again
 from fasttape.compiler.jit import INTERNAL, OPTIONS
 from fasttape.compiler.linear_export import count, leads, marks, nodes_of, plain_records, records_of, write
 from fasttape.compiler.linear_memory import LENGTH, THREAD

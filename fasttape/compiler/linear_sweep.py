@@ -5,7 +5,6 @@ from llvmlite import ir
 from numba import carray, types
 from numba.core import cgutils
 from numba.core.imputils import impl_ret_borrowed
-from numba.core.typing import signature
 from numba.extending import intrinsic, overload
 
 from fasttape.compiler.active_type import (
@@ -18,6 +17,7 @@ from fasttape.compiler.active_type import (
     node_of,
     val_of,
 )
+from fasttape.compiler.calls import call
 from fasttape.compiler.jit import INTERNAL, inlined, kernel
 from fasttape.compiler.linear_memory import (
     ADJOINTS,
@@ -189,8 +189,7 @@ def activate_items(context, builder, sig, args, chosen):
     tape, items, item_types, made = args[0], args[1], sig.args[-1], []
     for n, (item, t) in enumerate(zip(cgutils.unpack_tuple(builder, items, len(item_types)), item_types, strict=True)):
         if n in chosen:
-            call = signature(sig.return_type[n], types.int64, t)
-            item = context.compile_internal(builder, lambda tape, x: activated(tape, x), call, (tape, item))
+            item, _ = call(context, builder, activated, (types.int64, t), (tape, item))
         elif context.enable_nrt:
             context.nrt.incref(builder, t, item)
         made.append(item)
@@ -230,14 +229,12 @@ def gradients(typingctx, argnums, args, adjoints):
         items, at, places = cgutils.unpack_tuple(builder, values[1], len(args)), word(1), {}
         for n in sorted(chosen):
             places[n] = at
-            size = context.compile_internal(builder, lambda x: size_of(x), types.int64(args[n]), (items[n],))
+            size, _ = call(context, builder, size_of, (args[n],), (items[n],))
             at = builder.add(at, size)
         made = []
-        for n, kind in zip(chosen, kinds, strict=True):
-            call = kind(args[n], adjoints, types.int64)
-            operands = (items[n], values[2], places[n])
-            take = lambda x, numbers, at: numbers_like(x, numbers, at)  # noqa: E731
-            made.append(context.compile_internal(builder, take, call, operands))
+        for n in chosen:
+            argument_types, operands = (args[n], adjoints, types.int64), (items[n], values[2], places[n])
+            made.append(call(context, builder, numbers_like, argument_types, operands)[0])
         return made[0] if single else context.make_tuple(builder, sig.return_type, made)
 
     returned = kinds[0] if single else types.BaseTuple.from_types(kinds)
@@ -251,10 +248,8 @@ def each_primal(typingctx, y):
     returned = types.NamedTuple(kinds, y.instance_class) if named else types.BaseTuple.from_types(kinds)
 
     def emit(context, builder, sig, args):
-        made = []
-        for n, (item, t) in enumerate(zip(cgutils.unpack_tuple(builder, args[0], len(y)), y, strict=True)):
-            call = signature(sig.return_type[n], t)
-            made.append(context.compile_internal(builder, lambda y: primal(y), call, (item,)))
+        items = cgutils.unpack_tuple(builder, args[0], len(y))
+        made = [call(context, builder, primal, (t,), (item,))[0] for item, t in zip(items, y, strict=True)]
         return context.make_tuple(builder, sig.return_type, made)
 
     return returned(y), emit

@@ -1,4 +1,4 @@
-"""Calls of a user's function that give back what the caller holds when the function raises."""
+"""Calls of compiled functions that intrinsics write, and of a user's function that may raise."""
 
 from llvmlite import ir
 from numba import types
@@ -9,6 +9,16 @@ from numba.core.typing import fold_arguments
 from numba.extending import intrinsic
 
 STATUS = types.Tuple((types.boolean, types.int32, types.int64))  # of a call: whether it raised, its code, the exception
+
+
+def call(context, builder, function, argument_types, args):
+    """The result of a function and its type. Numba compiles again what it meets inside of `compile_internal`."""
+    callee = context.typing_context.resolve_value_type(function)
+    found = callee.get_call_type(context.typing_context, argument_types, {})
+    implementation = context.get_function(callee, found)
+    result = implementation(builder, args)
+    context.add_linking_libs(getattr(implementation, "libs", ()))
+    return result, found.return_type
 
 
 @intrinsic
