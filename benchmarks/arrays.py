@@ -1,5 +1,6 @@
 """Array programs: a network of dense layers, a regression, and many slices of one array."""
 
+import importlib.util
 import itertools
 from typing import Any, NamedTuple
 
@@ -7,6 +8,9 @@ import numpy as np
 
 import fasttape as ft
 from benchmarks.harness import Figure, Problem, relative, speedup
+from benchmarks.jax_beside import HAS_JAX, jax
+
+HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 
 class Layers(NamedTuple):
@@ -73,6 +77,37 @@ def dense_autograd(case):
 
     run = value_and_grad(lambda layers: dense_loss(layers, case.inputs, case.targets, autograd.numpy))
     return lambda: run(case.layers)
+
+
+def dense_jax(case):
+    run = jax().jit(jax().value_and_grad(lambda layers: dense_loss(layers, *given, jax().numpy)))
+    layers, *given = jax().tree.map(jax().numpy.asarray, tuple(case))
+    return lambda: jax().block_until_ready(run(layers))
+
+
+def dense_torch(case):
+    """As one writes it for PyTorch, without its compiler."""
+    import torch
+
+    torch.set_num_threads(1)
+    layers = [[torch.tensor(x, requires_grad=True) for x in layer] for layer in case.layers]
+    inputs, targets = torch.tensor(case.inputs), torch.tensor(case.targets)
+    leaves = [x for layer in layers for x in layer]
+
+    def run():
+        outputs = inputs
+        for weights, bias in layers:
+            outputs = torch.tanh(outputs @ weights + bias)
+        value = torch.sum((outputs - targets) ** 2) / len(inputs)
+        found = torch.autograd.grad(value, leaves)
+        return value.item(), [x.numpy() for x in found]
+
+    return run
+
+
+def in_float32(case) -> Layers:
+    layers = [tuple(x.astype(np.float32) for x in layer) for layer in case.layers]
+    return Layers(layers, case.inputs.astype(np.float32), case.targets.astype(np.float32))
 
 
 class Line(NamedTuple):
@@ -157,24 +192,35 @@ def sliced(share: float):
     return build
 
 
-PROBLEMS = (
-    Problem(
-        "dense",
-        "value and gradient of a network of dense layers, tanh, squared loss, a batch of rows",
-        dense,
+def dense_problem(name: str, dtype: str, case, tolerance: float) -> Problem:
+    """The network in one dtype; JAX and PyTorch take part where they are installed."""
+    beside = {"JAX jitted": (HAS_JAX, dense_jax, 1.02), "PyTorch eager": (HAS_TORCH, dense_torch, 0.75)}
+    present = {name: (build, goal) for name, (installed, build, goal) in beside.items() if installed}
+    return Problem(
+        name,
+        f"value and gradient of a network of dense layers, tanh, squared loss, a batch of rows{dtype}",
+        case,
         {
             "NumPy by hand": dense_by_hand,
             "autograd": dense_autograd,
             "fasttape recorded anew": dense_recorded,
             "fasttape replayed": dense_replayed,
-        },
+        }
+        | {name: build for name, (build, _) in present.items()},
         (
             relative("fasttape replayed", "NumPy by hand", 1.02),
-            relative("fasttape recorded anew", "NumPy by hand", 1.5),
+            relative("fasttape recorded anew", "NumPy by hand", None if dtype else 1.5),
             speedup("fasttape replayed", "autograd"),
+            *(relative("fasttape replayed", name, goal) for name, (_, goal) in present.items()),
         ),
         samples=400,
-    ),
+        tolerance=tolerance,
+    )
+
+
+PROBLEMS = (
+    dense_problem("dense", "", dense, 1e-9),
+    dense_problem("dense-float32", ", in float32", lambda rng: in_float32(dense(rng)), 1e-3),
     Problem(
         "regression",
         "value and gradient of ‖y − b − X A‖²",

@@ -88,7 +88,10 @@ class Evaluator:
 
     def outputs(self, workspace):
         """What the function returns."""
-        slots = self.program.outputs
+        slots, delivered = self.program.outputs, workspace.delivered
+        if delivered is not None:
+            workspace.delivered = None
+            return outputs_of(self.recording, delivered)
         if slots.size < LONG or len(self.runs) > slots.size // LONG:
             numbers = workspace.values[slots]
         else:

@@ -10,7 +10,7 @@ import numpy as np
 from fasttape import binding, trees
 from fasttape.errors import OutputError
 from fasttape.program import Program
-from fasttape.recorders.array import TracedArray
+from fasttape.recorders.array import TracedArray, any_traced
 from fasttape.recorders.builder import Builder
 from fasttape.recorders.dependencies import Dependency, watching
 from fasttape.recorders.freeze import freeze
@@ -62,6 +62,10 @@ def record_call(f, args, keywords, argnums, *, passive, has_aux=False):
         leaves, structure = trees.flatten(returned)
         outputs, slots = read_outputs(builder, leaves)
         program = freeze(builder, slots, signature.differentiated())
+    except Exception as error:
+        if any_traced(error.args):  # they are read when the recording is over
+            error.args = tuple(untraced(list(error.args)))
+        raise
     finally:
         OPEN.recordings.pop()
         builder.close()

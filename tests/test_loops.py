@@ -9,7 +9,7 @@ from numba import config
 import fasttape as ft
 from fasttape.evaluation import Evaluator
 from fasttape.execute import loops
-from fasttape.execute.schedule import Group
+from fasttape.execute.borrowing import Task
 from fasttape.verify import verify
 
 pytestmark = pytest.mark.skipif(
@@ -167,10 +167,9 @@ def test_random_chains(steps, n, seed):
 
 def test_all_of_a_loss_and_its_gradient_are_one_loop():
     tape = ft.record(lambda x, y: np.sum(np.log(1.0 + np.exp(np.tanh(x) * y))), vector(), vector(1)).gradient_tape()
-    steps = Evaluator(tape.optimize()._recording, again=True, only_forward=True).looped.steps
-    assert [type(x) for x in steps] == [Group]
-    (group,) = steps
-    assert len(group.stored) == len(group.sums) == 1
+    steps = Evaluator(tape.optimize()._recording, again=True, only_forward=True).looped.borrowing.steps
+    (task,) = [step for step in steps if isinstance(step, Task)]
+    assert (len(task.delivered), len(task.group.sums), task.stored) == (1, 1, [])
 
 
 def test_programs_of_one_point_are_well_formed():

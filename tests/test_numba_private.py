@@ -19,8 +19,8 @@ from numba.core import cgutils, compiler
 from numba.core import ir as numba_ir
 from numba.core.callconv import Status, excinfo_ptr_t
 from numba.core.compiler_machinery import FunctionPass, register_pass
-from numba.core.dispatcher import Dispatcher
-from numba.core.errors import NumbaError, TypingError
+from numba.core.dispatcher import Dispatcher, ObjModeLiftedWith
+from numba.core.errors import NumbaError, TypingError, UnsupportedBytecodeError
 from numba.core.imputils import fix_returning_optional, impl_ret_borrowed
 from numba.core.lowering import Lower
 from numba.core.registry import cpu_target
@@ -30,6 +30,7 @@ from numba.core.typing import fold_arguments, signature
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.core.untyped_passes import InlineInlinables
 from numba.extending import (
+    box,
     get_cython_function_address,
     intrinsic,
     lower_builtin,
@@ -138,11 +139,43 @@ def test_a_vectorized_function_keeps_its_scalar_function():
     assert f._dispatcher.py_func(1.0) == 2.0
 
 
-@relies_on("NumbaError", "TypingError")
+@relies_on("NumbaError")
 def test_what_cannot_be_typed_is_a_numba_error():
     with pytest.raises(NumbaError):
         numba.njit(lambda x: x.nothing)(1.0)
     assert issubclass(TypingError, NumbaError)
+
+
+@relies_on("ObjModeLiftedWith", "UnsupportedBytecodeError")
+def test_a_block_of_object_mode_is_a_constant_in_the_code_of_a_function():
+    @register_pass(mutates_CFG=False, analysis_only=True)
+    class Find(FunctionPass):
+        _name = "fasttape_upgrade_check_object_mode"
+
+        def __init__(self):
+            super().__init__()
+
+        def run_pass(self, state):
+            assigned = [x.value for b in state.func_ir.blocks.values() for x in b.find_insts(numba_ir.Assign)]
+            if any(isinstance(x, numba_ir.Const) and isinstance(x.value, ObjModeLiftedWith) for x in assigned):
+                raise UnsupportedBytecodeError("found")
+            return False
+
+    class Finding(compiler.CompilerBase):
+        def define_pipelines(self):
+            passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
+            passes.add_pass_after(Find, InlineInlinables)
+            passes.finalize()
+            return [passes]
+
+    @numba.njit(pipeline_class=Finding)
+    def f(x):
+        with numba.objmode(y="float64"):
+            y = x + 1.0
+        return 2.0 * y
+
+    with pytest.raises(UnsupportedBytecodeError, match="found"):
+        f(1.0)
 
 
 @relies_on("register_jitable")
@@ -267,6 +300,16 @@ def test_a_structure_has_its_fields_in_order_and_zeros_unless_set():
         return items(many[0]), items(many[1])
 
     assert f(1.0, 2.0) == ((0.0, 0.0), (1.0, 2.0))
+
+
+@box(Pair)
+def first_of_pair(kind, value, c):
+    return c.pyapi.float_from_double(c.builder.extract_value(value, 0))
+
+
+@relies_on("box", "context.pyapi.float_from_double")
+def test_a_type_that_goes_to_python_is_made_an_object():
+    assert numba.njit(lambda x: make_pair(x, x))(1.5) == 1.5
 
 
 @relies_on("lower_cast", "Conversion", "context.cast")
@@ -653,6 +696,7 @@ cosine = math.cos
     "compiler.CompilerBase",
     "compiler.DefaultPassBuilder.define_nopython_pipeline",
     "ir.Assign",
+    "ir.Const",
     "ir.Expr",
     "ir.FreeVar",
     "ir.Global",
@@ -707,7 +751,7 @@ def used(path):
         head, _, rest = (dotted(node) or "").removeprefix("self.").partition(".")
         if rest and head in modules:
             yield f"{modules[head]}.{rest}"
-        elif rest and head in CONTEXTS and path.parent.name == "compiler":
+        elif rest and head in CONTEXTS and path.parent.name == "compiler" and rest.partition(".")[0] != "builder":
             yield f"{CONTEXTS[head]}.{rest}"
 
 

@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.typeconv import Conversion
-from numba.extending import intrinsic, lower_cast, models, register_model
+from numba.extending import box, intrinsic, lower_cast, models, register_model
 
 REAL, WORD = ir.DoubleType(), ir.IntType(64)
 PASSIVE = (types.Float, types.Integer, types.Boolean)
@@ -109,3 +109,9 @@ def field(member):
 
 
 val_of, dot_of, node_of = map(field, (VAL, DOT, NODE))
+
+
+@box(Active)
+def boxed(t, x, c):
+    """The value as Python sees it where compiled code shows it: in what is printed, and in exceptions."""
+    return c.pyapi.float_from_double(c.builder.extract_value(x, 0))

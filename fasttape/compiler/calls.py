@@ -8,6 +8,9 @@ from numba.core.imputils import fix_returning_optional
 from numba.core.typing import fold_arguments
 from numba.extending import intrinsic
 
+from fasttape.compiler.refusals import refused
+from fasttape.errors import FastTapeError
+
 STATUS = types.Tuple((types.boolean, types.int32, types.int64))  # of a call: whether it raised, its code, the exception
 
 
@@ -27,7 +30,12 @@ def attempt(typingctx, function, args):
 
     Numba's way to let an exception pass would not release what the caller holds.
     """
-    found = function.get_call_type(typingctx, tuple(args), {})
+    try:
+        found = function.get_call_type(typingctx, tuple(args), {})
+    except FastTapeError:
+        raise
+    except Exception as error:
+        raise refused(function.dispatcher.original, error) from None
 
     def emit(context, builder, sig, values):
         compiled = function.dispatcher.overloads[found.args]

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 from numba import types
-from numba.core.errors import TypingError
 from numba.extending import overload
 
 from fasttape.compiler import active_ops  # noqa: F401  teaches Numba the operations on active numbers
@@ -31,6 +30,7 @@ from fasttape.compiler.linear_sweep import (
 from fasttape.compiler.program_export import take_program, traced_like
 from fasttape.compiler.reached import digest_of
 from fasttape.compiler.retarget import OWN, activate
+from fasttape.errors import ConversionError, OutputError
 
 MADE: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # by dispatcher: what was made of it, by use
 
@@ -62,8 +62,17 @@ def only_output(y):
 @overload(only_output, jit_options=INTERNAL)
 def choose_only_output(y):
     if not isinstance(y, SCALAR):
-        raise TypingError("njit_value_and_grad needs a function that returns one number")
+        raise OutputError(
+            f"njit_value_and_grad needs a function that returns one number, and this one returns {kind(y)}"
+        )
     return lambda y: as_active(y)
+
+
+def kind(t) -> str:
+    """What a function returned, by its type."""
+    if isinstance(t, types.Array):
+        return f"an array with {t.ndim} dimension{'' if t.ndim == 1 else 's'}"
+    return "nothing" if t is types.none else f"a tuple of {len(t)}" if isinstance(t, types.BaseTuple) else str(t)
 
 
 def first_output(y):
@@ -236,7 +245,7 @@ def record_inside(run, args, *more):
         return run.compiled(THREAD.address, args, *more)
     except BaseException as error:
         THREAD.header[LENGTH] = start
-        if not isinstance(error, Exception):
+        if not isinstance(error, Exception) or isinstance(error, ConversionError):
             raise
         kinds = tuple(map(numba.typeof, args))
         if any(given[1] == types.BaseTuple.from_types(kinds) for given in run.compiled.overloads):

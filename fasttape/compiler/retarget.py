@@ -9,13 +9,15 @@ from numba import njit, types
 from numba.core import compiler
 from numba.core import ir as numba_ir
 from numba.core.compiler_machinery import FunctionPass, register_pass
-from numba.core.dispatcher import Dispatcher
+from numba.core.dispatcher import Dispatcher, ObjModeLiftedWith
+from numba.core.errors import UnsupportedBytecodeError
 from numba.core.registry import cpu_target
 from numba.core.typed_passes import NativeLowering
 from numba.core.untyped_passes import InlineInlinables
 from numba.extending import overload
 from numba.np.ufunc.dufunc import DUFunc
 
+from fasttape.compiler import active_forms, active_linalg  # noqa: F401  they add to FUNCTIONS
 from fasttape.compiler.active_arrays import FUNCTIONS, METHODS
 from fasttape.compiler.active_ops import IN_PLACE, accept_arrays
 from fasttape.compiler.active_type import SCALAR, active, holds_active, is_active, traced
@@ -187,6 +189,8 @@ class Retarget(FunctionPass):
                 expression.fn = IN_PLACE.get(expression.fn, expression.fn)
             for statement in block.find_insts(numba_ir.Assign):
                 value = statement.value
+                if isinstance(value, numba_ir.Const) and isinstance(value.value, ObjModeLiftedWith):
+                    raise UnsupportedBytecodeError(f"objmode at {value.loc}")
                 found = named_value(value, named)
                 if found is None and isinstance(value, numba_ir.Expr):
                     if value.op == "getattr" and value.attr in METHODS:
@@ -274,7 +278,9 @@ def vectorized(ufunc, number):
 def activate(dispatcher, number):
     """The dispatcher that compiles a user's function for a type of active numbers, for compiled callers."""
     options = {k: v for k, v in dispatcher.targetoptions.items() if k not in DROPPED}
-    return njit(pipeline_class=COMPILERS[number], **NUMBAS_OWN | options)(renamed(dispatcher.py_func, number.name))
+    made = njit(pipeline_class=COMPILERS[number], **NUMBAS_OWN | options)(renamed(dispatcher.py_func, number.name))
+    made.original = dispatcher
+    return made
 
 
 def renamed(function, mode):

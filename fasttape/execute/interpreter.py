@@ -97,7 +97,7 @@ POOL = Pool()
 class Workspace:
     """Values, adjoints and tangents of one evaluation; between evaluations the adjoints that must be zero are."""
 
-    adjoints = tangents = None
+    adjoints = tangents = delivered = None
 
     def __init__(self, plan: Plan, program: Program):
         self.plan, self.program = plan, program

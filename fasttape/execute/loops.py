@@ -14,11 +14,12 @@ from numba import config
 from fasttape.compiler.memory import view
 from fasttape.errors import UnsupportedError
 from fasttape.execute.blocks import BLOCK
+from fasttape.execute.borrowing import Borrowing, Task
 from fasttape.execute.interpreter import Workspace, address
 from fasttape.execute.native import Native
 from fasttape.execute.plan import Plan
 from fasttape.execute.points import Points
-from fasttape.execute.schedule import Group, Read, schedule
+from fasttape.execute.schedule import Group, Instruction, Read, schedule
 from fasttape.layout import ELEMENTWISE, FIRST, FORWARD, REGULAR
 from fasttape.program import Program
 
@@ -30,66 +31,96 @@ NOTHING_FAILS = np.empty(0, np.int64)
 class Looped:
     """A plan whose forward sweep runs in loops, once the interpreter has worked as long as it takes to compile them."""
 
-    def __init__(self, steps, plan: Plan, program: Program):
-        self.steps, self.plan, self.program = steps, plan, program
-        self.operations = sum(len(x.members) * x.size for x in steps if isinstance(x, Group))
+    def __init__(self, borrowing: Borrowing, plan: Plan, program: Program):
+        self.borrowing, self.plan, self.program = borrowing, plan, program
+        groups = [step.group for step in borrowing.steps if isinstance(step, Task)]
+        self.operations = sum(len(group.members) * group.size for group in groups)
         self.done = 0
+        delivered = [x for step in borrowing.steps if isinstance(step, Task) for x in step.delivered]
+        left = np.ones(program.outputs.size, bool)
+        for x, at in delivered:
+            left[at : at + x.size] = False
+        self.left = np.flatnonzero(left)  # outputs that loops do not write where the caller will have them
 
     @functools.cached_property
     def loops(self) -> list:
         """What to run in order; nothing where a loop has no machine code."""
+        made: list = []
         with contextlib.suppress(UnsupportedError):
-            return [Loop(x, self.program) if isinstance(x, Group) else x for x in self.steps]
+            for step in self.borrowing.steps:
+                made += loops_of(step, self.borrowing) if isinstance(step, Task) else [step]
+            return made
         return []
 
     def forward(self, workspace: Workspace) -> int:
-        """As `Workspace.forward`."""
+        """As `Workspace.forward`; `workspace.delivered` are the outputs, where they are not among the values."""
+        workspace.delivered = None
         self.done += self.operations
         if self.done < PATIENCE or not self.loops:
             return workspace.forward()
+        delivered = np.empty(self.program.outputs.size, self.program.dtype)
         machine, entries = workspace.machine, self.plan.linked(FORWARD)
         workspace.calls.kept.clear()
         for step in self.loops:
             if isinstance(step, Loop):
-                step.run(workspace)
+                step.run(workspace, delivered)
                 continue
             first, last, slot = step
             stopped = machine.forward(workspace.columns, workspace.values, first, last, slot, entries, workspace.calls)
             if stopped < last:
                 return workspace.forward()  # a guard that stands in front of this one may not hold, either
+        delivered[self.left] = workspace.values[self.program.outputs[self.left]]
+        workspace.delivered = delivered
         return int(self.program.ops.size)
 
 
 def looped(plan: Plan, program: Program) -> Looped | None:
     """The loops of a plan; None where there are none."""
-    steps = [] if config.DISABLE_JIT else schedule(plan.columns, program)  # a twin rounds like NumPy
-    made = Looped(steps, plan, program)
+    order = None if config.DISABLE_JIT else schedule(plan.columns, program)  # a twin rounds like NumPy
+    if order is None:
+        return None
+    made = Looped(Borrowing(order, program), plan, program)
     return made if made.operations >= WORTHWHILE else None
 
 
+def loops_of(task: Task, borrowing: Borrowing) -> list["Loop"]:
+    """The loops of a group: over all points, and over those where results are wanted that are else borrowed."""
+    group, found = task.group, []
+    if task.delivered or task.stored or group.sums:
+        one = OnePoint(borrowing, group, [*(x for x, _ in task.delivered), *task.stored], group.sums)
+        found.append(Loop(one, [(0, group.size)], [at for _, at in task.delivered]))
+    if task.edges:
+        found.append(Loop(OnePoint(borrowing, group, task.edge_members, []), task.edges))
+    return found
+
+
 class Loop:
-    """A group with its machine code, for any evaluation; raises `UnsupportedError` where there is none."""
+    """The machine code of a group, for some ranges of its points; raises `UnsupportedError` where there is none."""
 
-    def __init__(self, group: Group, program: Program):
-        self.group = group
-        one = OnePoint(group, program)
-        self.reads = one.reads
-        self.native = Native(one.program(), strict=True, sums=len(group.sums))
+    def __init__(self, one: "OnePoint", ranges, places=()):
+        """Of what is stored, the first go to some `places` among the outputs."""
+        self.ranges, self.size, self.sums = ranges, one.group.size, one.sums
+        self.places, self.stored = places, one.stored[len(places) :]
+        self.native = Native(one.program(), strict=True, sums=len(one.sums))
+        self.reads = one.inputs
 
-    def run(self, workspace) -> None:
-        """Compute the results of the group in a workspace."""
-        size, itemsize, aux = self.group.size, workspace.values.itemsize, workspace.columns[3]
-        placed = [place(read, int(aux[read.place + FIRST]), workspace) for read in self.reads]
-        partial = np.full((len(self.group.sums), BLOCK), -0.0, workspace.values.dtype)
-        stored = [workspace.origin + x.start * itemsize for x in self.group.stored]
+    def run(self, workspace, delivered) -> None:
+        """Compute results in a workspace, and some among the outputs that are delivered."""
+        itemsize, aux = workspace.values.itemsize, workspace.columns[3]
+        placed = [place(read, int(aux[read.place + FIRST]), shift, workspace) for read, shift in self.reads]
+        partial = np.full((len(self.sums), BLOCK), -0.0, workspace.values.dtype)
+        stored = [address(delivered) + at * itemsize for at in self.places]
+        stored += [workspace.origin + x.start * itemsize for x in self.stored]
         sources = np.array([at for at, _, _ in placed], np.uint64), np.array([step for _, step, _ in placed], np.int64)
         targets = np.array([*stored, *map(address, partial)], np.uint64)
-        points = Points(size, *sources, targets, np.repeat([itemsize, 0], [len(stored), len(partial)]), NOTHING_FAILS)
-        whole = size - size % self.native.lanes
-        self.native.run(points, 0, whole)
-        if whole < size:
-            self.run_rest(points, whole, partial)
-        for x, terms in zip(self.group.sums, partial, strict=True):
+        steps = np.repeat([itemsize, 0], [len(stored), len(partial)])
+        points = Points(self.size, *sources, targets, steps, NOTHING_FAILS)
+        for first, last in self.ranges:
+            whole = last - (last - first) % self.native.lanes if self.sums else last
+            self.native.run(points, first, whole)
+            if whole < last:
+                self.run_rest(points, whole, partial)
+        for x, terms in zip(self.sums, partial, strict=True):
             workspace.values[x.start] = folded(terms)
 
     def run_rest(self, points, whole, partial):
@@ -109,87 +140,88 @@ def folded(terms):
     return terms[0]
 
 
-def place(read: Read, first, workspace):
-    """(address, step, array to hold) of an operand; `first` is where the workspace finds it."""
-    values, itemsize = workspace.values, workspace.values.itemsize
+def place(read: Read, first, shift, workspace):
+    """(address, step, array to hold) of an operand `shift` points on; `first` is where the workspace finds it."""
+    values, itemsize, step = workspace.values, workspace.values.itemsize, read.step()
     if read.listed is not None:
         copied = values[read.listed]
         return address(copied), itemsize, copied
-    at, step = workspace.origin + first * itemsize, read.step()
     if step is not None:
-        return at, step * itemsize, None
+        return workspace.origin + (first + shift * step) * itemsize, step * itemsize, None
     strides = tuple(stride * itemsize for stride in read.strides)
-    copied = np.ascontiguousarray(view(at, read.shape, strides, values.dtype))
+    copied = np.ascontiguousarray(view(workspace.origin + first * itemsize, read.shape, strides, values.dtype))
     return address(copied), itemsize, copied
 
 
 class OnePoint:
-    """The program that a group runs at each point."""
+    """The program that a loop runs at each point."""
 
-    def __init__(self, group: Group, program: Program):
-        self.group, self.outer = group, program
-        self.reads: list[Read] = []  # of the inputs
+    def __init__(self, borrowing: Borrowing, group: Group, stored, sums):
+        self.borrowing, self.group, self.outer = borrowing, group, borrowing.program
+        self.stored, self.sums = stored, sums
+        self.own = {x.start for x in group.members}
+        self.inputs: list[tuple[Read, int]] = []  # what is read from memory, and from how many points on
         self.constants: list[float] = []
-        self.places: dict = {}  # of what is read from outside: (whether it is a constant, number)
-        self.inside = {x.start: k for k, x in enumerate(group.members)}
-        for x in (*group.members, *group.sums):
-            for read in x.reads:
-                if not self.is_inside(read) and key_of(read) not in self.places:
-                    self.places[key_of(read)] = self.outside(read)
+        self.operations: list[tuple[Instruction, list]] = []  # with their operands as pairs (list of three, number)
+        self.found: dict = {}
+        results = [self.result(x, 0) for x in stored]
+        self.outputs = [*results, *(self.operand(x.reads[0], 0) for x in sums)]
 
-    def is_inside(self, read):
-        return read.first in self.inside and read.is_run()
+    def result(self, x: Instruction, shift):
+        """The result of an instruction at so many points on."""
+        key = "result", x.start, shift
+        if key not in self.found:
+            operands = [self.operand(read, shift) for read in x.reads]
+            self.operations.append((x, operands))
+            self.found[key] = self.operations, len(self.operations) - 1
+        return self.found[key]
 
-    def outside(self, read):
-        """Make an input or a constant for what is read."""
-        front = 1 + self.outer.inputs
-        if (
-            read.listed is None
-            and read.step() == 0
-            and (not read.first or front <= read.first < self.outer.first_result)
-        ):
-            self.constants.append(float(self.outer.constants[read.first - front]) if read.first else 0.0)
-            return True, len(self.constants) - 1
-        self.reads.append(read)
-        return False, len(self.reads) - 1
+    def operand(self, read: Read, shift):
+        if not shift and read.first in self.own and read.is_run():
+            return self.result(self.borrowing.members[read.first], 0)
+        x = self.borrowing.computed(read)
+        return self.memory(read, shift) if x is None else self.result(x, shift + read.first - x.start)
 
-    def slot(self, read):
-        """The slot of an operand in the program of one point."""
-        first_constant = 1 + len(self.reads)
-        if self.is_inside(read):
-            return first_constant + len(self.constants) + self.inside[read.first]
-        constant, number = self.places[key_of(read)]
-        return first_constant + number if constant else 1 + number
+    def memory(self, read: Read, shift):
+        """A constant, or an input that memory holds."""
+        step, first = read.step(), read.first - 1 - self.outer.inputs
+        key = read.listed.tobytes() if read.listed is not None else (read.first, read.shape, read.strides)
+        if read.listed is None and step is not None:
+            key = "memory", read.first + shift * step, step
+        if key not in self.found:
+            if read.listed is None and step == 0 and (not read.first or 0 <= first < self.outer.constants.size):
+                self.constants.append(float(self.outer.constants[first]) if read.first else 0.0)
+                self.found[key] = self.constants, len(self.constants) - 1
+            else:
+                self.inputs.append((read, shift))
+                self.found[key] = self.inputs, len(self.inputs) - 1
+        return self.found[key]
+
+    def slot(self, found) -> int:
+        """The slot of something that was found."""
+        where, number = found
+        first = 1 if where is self.inputs else 1 + len(self.inputs)
+        return first + number + (len(self.constants) if where is self.operations else 0)
 
     def program(self) -> Program:
-        aux, places = [], []
-        for x in self.group.members:
-            slots = [self.slot(read) for read in x.reads]
+        aux: list[int] = []
+        places = []
+        for x, found in self.operations:
             places.append(len(aux))
-            operands = [number for slot in slots for number in (0, REGULAR, slot, slot, 0)]
-            aux += [8 + len(operands), 1, x.row, x.parameter, 0, len(slots), 1, 1, *operands]
-        results = 1 + len(self.reads) + len(self.constants)
-        stored = [results + self.inside[x.start] for x in self.group.stored]
-        n = len(self.group.members)
+            operands = [number for slot in map(self.slot, found) for number in (0, REGULAR, slot, slot, 0)]
+            aux += [8 + len(operands), 1, x.row, x.parameter, 0, len(found), 1, 1, *operands]
+        n = len(self.operations)
         return self.outer._replace(
             ops=np.full(n, ELEMENTWISE, np.uint8),
             a=np.array(places, np.uint32),
             b=np.zeros(n, np.uint32),
             aux=np.array(aux, np.int64),
             constants=np.array(self.constants, self.outer.dtype),
-            inputs=len(self.reads),
-            slots=results + n,
-            outputs=np.array([*stored, *(self.slot(x.reads[0]) for x in self.group.sums)], np.uint32),
+            inputs=len(self.inputs),
+            slots=1 + len(self.inputs) + len(self.constants) + n,
+            outputs=np.array([self.slot(found) for found in self.outputs], np.uint32),
             guards=np.empty((0, 2), np.int64),
             sites=(),
             differentiated=(),
             rules=(),
         )
-
-
-def key_of(read: Read):
-    """What two operands have in common that read the same numbers at each point."""
-    if read.listed is not None:
-        return read.listed.tobytes()
-    step = read.step()
-    return (read.first, step) if step is not None else (read.first, read.shape, read.strides)

@@ -20,8 +20,9 @@ from fasttape.compiler.emitter import Style
 from fasttape.compiler.machine import Code, Line, Operation, Target
 from fasttape.decode import count_operations
 from fasttape.errors import UnsupportedError
+from fasttape.execute.blocks import LINE
 from fasttape.execute.entries import link_rows, table
-from fasttape.execute.interpreter import address, aligned
+from fasttape.execute.interpreter import address
 from fasttape.execute.operations import operations
 from fasttape.execute.points import HELD, Points
 from fasttape.layout import CALL, DOT, GEMM, GUARD
@@ -51,6 +52,7 @@ class Native:
         dtype = program.dtype.name
         self.style = Style(dtype, self.target.lanes(dtype), strict, self.target.registers)
         self.lanes = self.style.lanes
+        self.entries = address(table(program.dtype))  # which lives as long as the process
         self.kernels: dict[tuple[int, ...], Kernel] = {}
         self.lock = threading.Lock()
 
@@ -59,21 +61,31 @@ class Native:
         if first >= last:
             return
         program, size = self.program, self.program.dtype.itemsize
-        kernel = self.kernel(tuple(np.flatnonzero(points.source_steps == 0).tolist()) if points.size > 1 else ())
+        shared = np.flatnonzero(points.source_steps == 0).tolist() if points.size > 1 else ()
+        kernel = self.kernel(tuple(shared))
         n, m = program.inputs, program.outputs.size
         panel = self.panel_points(n + m)
-        words = aligned(kernel.workspace // 8 + (n + m) * panel * size // 8 + 3 * (n + m) + panel // 2, np.int64)
-        workspace = address(words)
-        rows = workspace + kernel.workspace
-        fails = rows + (n + m) * panel * size
-        ins = fails + 4 * panel
-        words[(fails - workspace) // 8 : (ins - workspace) // 8] = HELD
-        failed = points.failed if points.failed.size else 0
-        arrays = points.sources, points.source_steps, n, points.targets, points.target_steps, m, failed
-        given = (address(x) if isinstance(x, np.ndarray) else x for x in arrays)
-        memory = workspace, rows, fails, ins, ins + 8 * n, ins + 8 * (n + m), address(table(program.dtype))
+        rows = kernel.workspace // 8  # where things lie in the memory of this call, in words
+        fails = rows + (n + m) * panel * size // 8
+        ins = fails + panel // 2
+        sources = ins + 3 * (n + m)
+        targets = sources + 2 * n
+        memory = np.empty(targets + 2 * m + LINE // 8, np.int64)
+        skipped = -address(memory) % LINE
+        words, start = memory[skipped // 8 :], address(memory) + skipped
+        words[fails:ins] = HELD
+        words[sources : sources + n], words[sources + n : targets] = points.sources.view(np.int64), points.source_steps
+        words[targets : targets + m] = points.targets.view(np.int64)
+        words[targets + m : targets + 2 * m] = points.target_steps
+
+        def at(place):
+            return start + 8 * place
+
+        given = at(sources), at(sources + n), n, at(targets), at(targets + m), m
+        failed = address(points.failed) if points.failed.size else 0
+        room = at(0), at(rows), at(fails), at(ins), at(ins + n), at(ins + n + m)
         around = driver(self.style, self.target)  # held while it runs: another thread's may take its place in the cache
-        around.run(*kernel.code.functions, *given, first, last, panel, *memory)
+        around.run(*kernel.code.functions, *given, failed, first, last, panel, *room, self.entries)
 
     def panel_points(self, rows) -> int:
         """How many points the panels hold: a multiple of the lanes, and of 16."""

@@ -34,6 +34,7 @@ from fasttape.program import Program
 
 ADD = table.CODE["add"]
 LEAST = 4096  # points of a loop that is worth leaving the interpreter for
+MUCH = 1 << 15  # operations; what loops save of fewer is less than it takes to make a program of the gradient
 MOST = 1 << 11  # instructions of a program that is looked at
 
 
@@ -98,12 +99,18 @@ class Span(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Instructions that run as one loop."""
+    """Instructions that run as one loop over `size` points."""
 
     members: list[Instruction]
     sums: list[Instruction]
-    stored: list[Instruction]  # members whose results others read
     size: int
+
+
+class Order(NamedTuple):
+    """What to run, in order, and what the operands of each instruction depend on."""
+
+    steps: list[Group | Span]
+    sources: dict[int, list[tuple[Read, list[Instruction]]]]  # by index of the instruction
 
 
 def read_columns(columns, first_result) -> list[Instruction] | None:
@@ -147,10 +154,17 @@ def space_of(x: Instruction):
     return None
 
 
+def long_sizes(columns) -> np.ndarray:
+    """The points of each elementwise instruction that a loop pays for."""
+    ops, a, _, aux = columns
+    sizes = aux[a[ops == ELEMENTWISE].astype(np.int64) + SIZE]
+    return sizes[sizes >= LEAST]
+
+
 def is_elementwise(program: Program) -> bool:
-    """Whether elementwise instructions on long arrays are most of the work."""
-    sizes = program.aux[program.a[program.ops == ELEMENTWISE].astype(np.int64) + SIZE]
-    return 2 * int(sizes[sizes >= LEAST].sum()) > count_operations(program)
+    """Whether elementwise instructions on long arrays are most of the work, and much."""
+    total = int(long_sizes(program.columns).sum())
+    return total >= MUCH and 2 * total > count_operations(program)
 
 
 class Producers:
@@ -171,11 +185,11 @@ class Producers:
         return self.instructions[first:last]
 
 
-def schedule(columns, program) -> list[Group | Span]:
-    """What to run in order; nothing where there is no group."""
-    instructions = read_columns(columns, program.first_result)
-    if instructions is None or not any(x.code == ELEMENTWISE and x.size >= LEAST for x in instructions):
-        return []
+def schedule(columns, program) -> Order | None:
+    """The order of a program; None where it has nothing that runs in loops."""
+    instructions = read_columns(columns, program.first_result) if long_sizes(columns).size else None
+    if instructions is None:
+        return None
     producers = Producers(instructions)
     sources = {x.index: [(read, producers.of(read)) for read in x.reads] for x in instructions}
     spaces = {x.index: space_of(x) for x in instructions}
@@ -186,7 +200,7 @@ def schedule(columns, program) -> list[Group | Span]:
         if left:
             left, members = gather(left, done, spaces, sources)
             steps.append(members)
-    return joined(steps, instructions, sources, program)
+    return Order(joined(steps), sources)
 
 
 def advance(left, done, chosen, sources):
@@ -226,32 +240,17 @@ def reads_at_its_point(read: Read, x: Instruction) -> bool:
     return x.code == ELEMENTWISE and read.is_run() and read.first == x.start and math.prod(read.shape) == x.size
 
 
-def joined(steps, instructions, sources, program) -> list[Group | Span]:
-    """The steps with groups where these pay, and spans of instructions in between."""
-    position = {}
-    for k, step in enumerate(steps):
-        for x in step if isinstance(step, list) else [step]:
-            position[x.index] = k
-    wanted = {}  # by instruction: whether somebody outside of its loop reads its results
-    for x in instructions:
-        for _, found in sources[x.index]:
-            for y in found:
-                outside = position[x.index] != position[y.index]
-                wanted[y.index] = wanted.get(y.index, False) or outside
-    starts = np.array([x.start for x in instructions])
-    for k in np.unique(np.searchsorted(starts, program.outputs, "right") - 1).tolist():
-        if k >= 0:
-            wanted[k] = True
+def joined(steps) -> list[Group | Span]:
+    """The steps as groups, and spans of instructions in between."""
     made: list[Group | Span] = []
     for step in steps:
         members = [x for x in step if x.code == ELEMENTWISE] if isinstance(step, list) else []
-        if members and len(step) > 1:
-            sums = [x for x in step if x.code == REDUCE]
-            made.append(Group(members, sums, [x for x in members if wanted.get(x.index)], members[0].size))
+        if members:
+            made.append(Group(members, [x for x in step if x.code == REDUCE], members[0].size))
             continue
         for x in step if isinstance(step, list) else [step]:
             if made and isinstance(made[-1], Span) and made[-1].last == x.index:
                 made[-1] = made[-1]._replace(last=x.index + 1)
             else:
                 made.append(Span(x.index, x.index + 1, x.start))
-    return made if any(isinstance(x, Group) for x in made) else []
+    return made

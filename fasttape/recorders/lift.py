@@ -10,6 +10,7 @@ import functools
 import sys
 import types
 
+from fasttape.compiler.refusals import is_refusal, refused_under_recording
 from fasttape.errors import ArgumentError
 from fasttape.recorders.compiled import Either
 from fasttape.recorders.dependencies import current
@@ -175,5 +176,9 @@ def run_lifted(function, args, kwargs):
     try:
         keywords = {name: lifting.lift(value) for name, value in kwargs.items()}
         return lifting.lift(function)(*map(lifting.lift, args), **keywords)
+    except Exception as error:
+        if is_refusal(error):
+            raise refused_under_recording(error) from None
+        raise
     finally:
         lifting.settle()

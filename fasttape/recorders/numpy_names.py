@@ -31,7 +31,6 @@ NEAREST = {
     "cumprod": "prod",
     "cross": "tensordot",
     "heaviside": "where",
-    "nan_to_num": "where",
     "round": "rint",
 }
 

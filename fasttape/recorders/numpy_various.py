@@ -4,8 +4,9 @@ import numpy as np
 
 from fasttape import ops
 from fasttape.errors import UnsupportedError
-from fasttape.recorders.array import as_traced, builder_of
+from fasttape.recorders.array import TracedArray, as_traced, builder_of
 from fasttape.recorders.instructions import elementwise
+from fasttape.recorders.scalar import TracedScalar
 
 SELECT = ops.CODE["select"]
 NONE = (None, np._NoValue)
@@ -54,8 +55,37 @@ def rounded(x, decimals=0, out=None):
     return np.rint(x)
 
 
-def linspace(*args, **kwargs):
-    raise UnsupportedError("numpy.linspace of traced values cannot be recorded; write a + (b - a) * t")
+def linspace(start, stop, num=50, endpoint=True, retstep=False, dtype=None, axis=0):
+    """numpy.linspace of two numbers, which gives exactly the last one where that belongs to it."""
+    if np.ndim(start) or np.ndim(stop) or axis or dtype not in (None, float, np.float64):
+        raise UnsupportedError("numpy.linspace of traced arrays, or with dtype=, cannot be recorded")
+    step = (stop - start) / max(num - bool(endpoint), 1)
+    inner = np.arange(num - 1 if endpoint and num > 1 else num) * step + start
+    made = np.append(inner, stop) if endpoint and num > 1 else inner
+    return (made, step) if retstep else made
+
+
+def interp(x, xp, fp, left=None, right=None, period=None):
+    """numpy.interp: the line between two points is chosen by guards."""
+    if period is not None:
+        raise UnsupportedError("numpy.interp with period= cannot be recorded; take x modulo the period")
+    x, xp, fp = (p if isinstance(p, TracedScalar | TracedArray) else np.asarray(p) for p in (x, xp, fp))
+    at = np.clip(np.searchsorted(xp, x, side="right") - 1, 0, len(xp) - 2)
+    y = (fp[at + 1] - fp[at]) / (xp[at + 1] - xp[at]) * (x - xp[at]) + fp[at]
+    y = np.where(x < xp[0], fp[0] if left is None else left, y)
+    y = np.where(x >= xp[-1], np.where(x > xp[-1], fp[-1] if right is None else right, fp[-1]), y)
+    return y if np.ndim(x) else y[()]
+
+
+def nan_to_num(x, copy=True, nan=0.0, posinf=None, neginf=None):
+    """numpy.nan_to_num: what is put in a number's place has no derivative."""
+    if not copy:
+        raise UnsupportedError("numpy.nan_to_num with copy=False cannot be recorded")
+    largest = np.finfo(x.dtype).max
+    x = np.where(np.isnan(x), nan, x)
+    x = np.where(x == np.inf, largest if posinf is None else posinf, x)
+    return np.where(x == -np.inf, -largest if neginf is None else neginf, x)
 
 
 VARIOUS = {np.where: where, np.clip: clip, np.diff: diff, np.round: rounded, np.around: rounded, np.linspace: linspace}
+VARIOUS |= {np.interp: interp, np.nan_to_num: nan_to_num}
