@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import binding
+
+from fasttape.compiler.machine import host
 
 HERE = pathlib.Path(__file__).parent
 COMPILER = os.environ.get("CXX", "g++")
@@ -72,7 +73,7 @@ def built(library: Library) -> ctypes.CDLL:
     folder = found(library)
     command = [COMPILER, *FLAGS, f"-I{folder}", str(HERE / library.source), *library.more(folder)]
     compiler = subprocess.run([COMPILER, "--version"], check=True, capture_output=True, text=True).stdout
-    text = hashlib.sha256(f"{command} {compiler} {binding.get_host_cpu_name()}".encode())
+    text = hashlib.sha256(f"{command} {compiler} {host().cpu}".encode())
     for path in sorted([*HERE.glob("*.?pp"), *folder.joinpath(library.header).parent.glob("*.h*")]):
         text.update(path.read_bytes())
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "fasttape-benchmarks"
