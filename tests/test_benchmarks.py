@@ -4,10 +4,11 @@ import numba
 import numpy as np
 import pytest
 
-from benchmarks import __main__, batches, harness, network, object_tape, scalars
+from benchmarks import __main__, batches, cpp, harness, network, njit, njit_costs, object_tape, scalars
 from benchmarks.problems import PROBLEMS
 
 QUICK = ("example1", "dense", "regression", "gradient-operations", "fused-network", "hessian", "product-array")
+QUICK += ("njit-mixture", "njit-bodies", "njit-small")
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +83,34 @@ def test_formulas_and_lanes_agree_about_batches(make):
     expected = batches.by_hand(few)()
     for contender in batches.CONTENDERS.values():
         np.testing.assert_allclose(contender(few)(), expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="the loops are long")
+@pytest.mark.parametrize("library", cpp.LIBRARIES, ids=lambda library: library.name)
+def test_tapes_in_cpp_agree_with_ours(library):
+    if cpp.found(library) is None:
+        pytest.skip("its headers are not here")
+    for make in (njit.valley, njit.orbit, njit.chain):
+        case = make(np.random.default_rng(2))
+        expected = harness.flat(njit.inside(0)(case)())
+        for program in (case.f.__name__, f"{case.f.__name__}_in_operations"):
+            found = harness.flat(cpp.contender(library, program)(case)())
+            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12 * np.abs(expected).max())
+
+
+def test_a_library_in_cpp_that_is_not_here_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(cpp, "folders", lambda library: iter([tmp_path]))
+    assert cpp.missing() == ["CoDiPack", "Adept", "CppAD", "ADOL-C"]
+    assert cpp.contenders("rosenbrock") == {}
+    problem = njit.per_operation("njit-rosenbrock", "work", njit.valley, 2.0, 20.0, {"CppAD": 8.0})
+    assert problem.work == "work; not here: CoDiPack, Adept, CppAD, ADOL-C"
+    assert len(problem.figures) == 2
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="compiled functions have no records then")
+def test_meetings_of_slots_are_counted():
+    """Three meetings of slots in each term but the first, which is added to a constant."""
+    call = njit.valley(None)
+    few = call._replace(arguments=(call.arguments[0][:11],))
+    assert njit_costs.memory(few, 0) == (24 * (3 * 10 - 1), 3 * 10 - 1, 8 * 10)

@@ -129,6 +129,7 @@ def test_a_construct(f):
     value, gradient = ft.value_and_grad(f)(x)
     (run,) = MADE[f].values()
     assert not run.refused, "recorded as Python"
+    assert not any(made.library.has_dynamic_globals for made in run.compiled.overloads.values()), "not to be cached"
     np.testing.assert_allclose(value, f(x), rtol=1e-15)
     expected = [(f(x + h * e) - f(x - h * e)) / (2.0 * h) for e in np.eye(4)]
     np.testing.assert_allclose(gradient, expected, rtol=1e-7, atol=1e-8)

@@ -233,3 +233,8 @@ def product_of_lists(x):
 
 def test_lists_and_named_tuples_hold_active_numbers():
     assert ft.value_and_grad(product_of_lists)(2.0) == (116.0, 170.0)
+
+
+@compiled_only
+def test_the_python_function_under_a_compiled_one():
+    assert ft.grad(lambda x: product_of_lists.py_func(x) * logarithm(x))(2.0) == pytest.approx(170.0 * 2.0 + 116.0)

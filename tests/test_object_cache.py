@@ -91,7 +91,7 @@ def test_a_file_under_another_name_is_not_loaded(folder):
     assert object_cache.load("other") is None
 
 
-def test_only_mathematical_functions_are_called(folder):
+def test_only_known_functions_are_called(folder):
     """An object that asks for another symbol is neither kept nor loaded, even with the right checksum."""
     text = "declare i32 @system(ptr)\ndefine void @kernel() {\ncall i32 @system(ptr null)\nret void\n}"
     data = host().machine(0).emit_object(binding.parse_assembly(text))
@@ -103,7 +103,7 @@ def test_only_mathematical_functions_are_called(folder):
     for name in ("exp", "floor", "pow"):
         executor = Native(row_program(OPS[CODE[name]]), target=Target("x86-64", "", ""))
         code = machine.module(executor.line(()), executor.style)
-        assert object_cache.mathematical(executor.target.machine(0).emit_object(binding.parse_assembly(code)))
+        assert object_cache.familiar(executor.target.machine(0).emit_object(binding.parse_assembly(code)))
 
 
 def test_each_difference_has_a_key_of_its_own(folder):

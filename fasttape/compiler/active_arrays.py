@@ -86,16 +86,8 @@ def of_numbers(*arrays):
 
 
 @making_kernel
-def total_of_scalars(a, weights):
-    s = 0.0
-    for x in a.flat:
-        s = s + x
-    return s
-
-
-@making_kernel
 def total(a):
-    return weighted_sum(a, None, total_of_scalars)
+    return weighted_sum(a, None)
 
 
 @active_form(np.mean, "mean")
@@ -211,18 +203,10 @@ def outer(a, b):
 
 
 @making_kernel
-def inner_of_scalars(a, b):
-    s = 0.0
-    for k in range(a.size):
-        s = s + a[k] * b[k]
-    return s
-
-
-@making_kernel
 def inner(a, b):
     if a.size != b.size:
         raise ValueError("incompatible array sizes for np.dot(a, b)")
-    return inner_product(a, b, inner_of_scalars)
+    return inner_product(a, b)
 
 
 @making_kernel

@@ -207,6 +207,15 @@ def loops(function, result):
             out[i] = function(u[i], v[i])
         return out
 
+    def vectors(x, y):  # broadcasting of shapes takes Numba longest to compile, by far
+        size = y.size if x.size == 1 else x.size
+        if y.size != size and y.size != 1:
+            raise ValueError("operands could not be broadcast together")
+        out = np.empty(size, result)
+        for i in range(size):
+            out[i] = function(x[i if x.size == size else 0], y[i if y.size == size else 0])
+        return out
+
     def left(x, y):
         out = np.empty(x.shape, result)
         for i in np.ndindex(x.shape):
@@ -219,7 +228,7 @@ def loops(function, result):
             out[i] = function(x, y[i])
         return out
 
-    return {True: one, (True, True): two, (True, False): left, (False, True): right}
+    return {True: one, "vectors": vectors, (True, True): two, (True, False): left, (False, True): right}
 
 
 def accept_arrays(function, arity, result):
@@ -231,7 +240,9 @@ def accept_arrays(function, arity, result):
     def choose(x, y):
         if not takes_arrays(x, y):
             return None
-        return loops(function, result(kind_of(x, y)))[isinstance(x, types.Array), isinstance(y, types.Array)]
+        arrays = isinstance(x, types.Array), isinstance(y, types.Array)
+        vectors = all(arrays) and x.ndim == y.ndim == 1
+        return loops(function, result(kind_of(x, y)))["vectors" if vectors else arrays]
 
     if arity == 1:
         overload(function)(choose_one)

@@ -13,13 +13,14 @@ from numba.extending import overload
 
 from fasttape.compiler import active_ops  # noqa: F401  teaches Numba the operations on active numbers
 from fasttape.compiler.active_type import SCALAR, active, as_active, traced
+from fasttape.compiler.calls import attempt, raise_again
 from fasttape.compiler.jit import INTERNAL, OPTIONS
 from fasttape.compiler.linear_export import count, leads, marks, nodes_of, plain_records, records_of, write
 from fasttape.compiler.linear_memory import LENGTH, THREAD
 from fasttape.compiler.linear_sweep import (
     arguments,
     begin,
-    call_on_tape,
+    give_back,
     gradients,
     header,
     primal,
@@ -94,7 +95,11 @@ def driver(digest, argnums):
         start = begin(tape)
         inputs = arguments(tape, argnums, args)
         count = header(tape)[LENGTH] - start
-        y = call_on_tape(unpacked, tape, start, inputs)
+        y, status = attempt(f, inputs)  # noqa: F821  see `bound`
+        if status[0]:
+            give_back(tape, start)
+            raise_again(status)
+            raise SystemError
         return primal(y), reverse(tape, start, count, of_output(y))  # noqa: F821
 
     return value_and_adjoints
@@ -126,7 +131,11 @@ def linear_driver(digest, argnums):
         start = begin(tape)
         inputs = arguments(tape, argnums, args)
         size = header(tape)[LENGTH] - start
-        y = call_on_tape(unpacked, tape, start, inputs)
+        y, status = attempt(f, inputs)  # noqa: F821  see `bound`
+        if status[0]:
+            give_back(tape, start)
+            raise_again(status)
+            raise SystemError
         output = of_output(y)  # noqa: F821
         numbers = np.empty(count(output), active)
         write(output, numbers, 0)
@@ -144,7 +153,11 @@ def program_driver(digest, argnums):
         digest
         start = begin(tape)
         inputs = traced_like(arguments(tape, argnums, args))
-        y = call_on_tape(unpacked, tape, start, inputs)
+        y, status = attempt(f, inputs)  # noqa: F821  see `bound`
+        if status[0]:
+            give_back(tape, start)
+            raise_again(status)
+            raise SystemError
         numbers = np.empty(count(y), traced)
         write(y, numbers, 0)
         return primal(y), marks(y), take_program(tape, start, slots, next_slot, numbers)
@@ -161,14 +174,14 @@ def njit_driver(digest, argnums, positions):
         start = begin(tape)
         inputs = arguments(tape, positions, args)
         count = header(tape)[LENGTH] - start
-        y = call_on_tape(unpacked, tape, start, inputs)
+        y, status = attempt(f, inputs)  # noqa: F821  see `bound`
+        if status[0]:
+            give_back(tape, start)
+            raise_again(status)
+            raise SystemError
         return primal(y), gradients(argnums, args, reverse(tape, start, count, of_output(y)))  # noqa: F821
 
     return value_and_grad
-
-
-def unpacked(args):
-    return f(*args)  # noqa: F821  see `bound`
 
 
 def bound(function, like, **namespace):
@@ -186,8 +199,7 @@ def compiled_of(dispatcher, use, make, kind=active, **namespace):
         kept = is_cached(dispatcher)
         digest = digest_of(dispatcher) if kept else None
         function = dispatcher.py_func
-        inner = numba.njit(**INTERNAL)(bound(unpacked, function, f=activate(dispatcher, kind)))
-        driver = bound(make(digest), function, unpacked=inner, **namespace)
+        driver = bound(make(digest), function, f=activate(dispatcher, kind), **namespace)
         made[use] = Run(numba.njit(**OPTIONS, cache=kept and digest is not None)(driver), set())
         OWN.add(made[use].compiled)
     return made[use]

@@ -4,8 +4,7 @@ import numpy as np
 from llvmlite import ir
 from numba import carray, types
 from numba.core import cgutils
-from numba.core.imputils import fix_returning_optional, impl_ret_borrowed
-from numba.core.typing import signature
+from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic, overload
 
 from fasttape.compiler.active_type import (
@@ -18,6 +17,7 @@ from fasttape.compiler.active_type import (
     node_of,
     val_of,
 )
+from fasttape.compiler.calls import call
 from fasttape.compiler.jit import INTERNAL, inlined, making_kernel
 from fasttape.compiler.linear_memory import (
     ADJOINTS,
@@ -36,8 +36,6 @@ from fasttape.compiler.linear_memory import (
     resize_adjoints,
     word,
 )
-from fasttape.compiler.refusals import refused
-from fasttape.errors import FastTapeError
 
 LOW_HALF = 0xFFFFFFFF
 WORDS = len(HEADER)
@@ -191,8 +189,7 @@ def activate_items(context, builder, sig, args, chosen):
     tape, items, item_types, made = args[0], args[1], sig.args[-1], []
     for n, (item, t) in enumerate(zip(cgutils.unpack_tuple(builder, items, len(item_types)), item_types, strict=True)):
         if n in chosen:
-            call = signature(sig.return_type[n], types.int64, t)
-            item = context.compile_internal(builder, lambda tape, x: activated(tape, x), call, (tape, item))
+            item, _ = call(context, builder, activated, (types.int64, t), (tape, item))
         elif context.enable_nrt:
             context.nrt.incref(builder, t, item)
         made.append(item)
@@ -232,14 +229,12 @@ def gradients(typingctx, argnums, args, adjoints):
         items, at, places = cgutils.unpack_tuple(builder, values[1], len(args)), word(1), {}
         for n in sorted(chosen):
             places[n] = at
-            size = context.compile_internal(builder, lambda x: size_of(x), types.int64(args[n]), (items[n],))
+            size, _ = call(context, builder, size_of, (args[n],), (items[n],))
             at = builder.add(at, size)
         made = []
-        for n, kind in zip(chosen, kinds, strict=True):
-            call = kind(args[n], adjoints, types.int64)
-            operands = (items[n], values[2], places[n])
-            take = lambda x, numbers, at: numbers_like(x, numbers, at)  # noqa: E731
-            made.append(context.compile_internal(builder, take, call, operands))
+        for n in chosen:
+            argument_types, operands = (args[n], adjoints, types.int64), (items[n], values[2], places[n])
+            made.append(call(context, builder, numbers_like, argument_types, operands)[0])
         return made[0] if single else context.make_tuple(builder, sig.return_type, made)
 
     returned = kinds[0] if single else types.BaseTuple.from_types(kinds)
@@ -253,36 +248,17 @@ def each_primal(typingctx, y):
     returned = types.NamedTuple(kinds, y.instance_class) if named else types.BaseTuple.from_types(kinds)
 
     def emit(context, builder, sig, args):
-        made = []
-        for n, (item, t) in enumerate(zip(cgutils.unpack_tuple(builder, args[0], len(y)), y, strict=True)):
-            call = signature(sig.return_type[n], t)
-            made.append(context.compile_internal(builder, lambda y: primal(y), call, (item,)))
+        items = cgutils.unpack_tuple(builder, args[0], len(y))
+        made = [call(context, builder, primal, (t,), (item,))[0] for item, t in zip(items, y, strict=True)]
         return context.make_tuple(builder, sig.return_type, made)
 
     return returned(y), emit
 
 
-@intrinsic
-def call_on_tape(typingctx, function, tape, start, args):
-    """function(args); where that raises, the tape at an address gets back the length `start`."""
-    try:
-        found = function.get_call_type(typingctx, (args,), {})
-    except FastTapeError:
-        raise
-    except Exception as error:
-        raise refused(function.dispatcher.py_func.__globals__["f"].original, error) from None
-
-    def emit(context, builder, sig, values):
-        compiled = function.dispatcher.overloads[found.args]
-        status, result = context.call_internal_no_propagate(builder, compiled.fndesc, found, values[3:])
-        context.add_linking_libs([compiled.library])
-        with builder.if_then(status.is_error, likely=False):
-            words = builder.inttoptr(values[1], WORD.as_pointer())
-            builder.store(values[2], builder.gep(words, [word(LENGTH)]))
-            context.call_conv.return_status_propagate(builder, status)
-        return fix_returning_optional(context, builder, found, status, result)
-
-    return found.return_type(function, tape, types.int64, args), emit
+@making_kernel
+def give_back(tape, start):
+    """Cut a tape to a length that it had."""
+    header(tape)[LENGTH] = start
 
 
 @intrinsic

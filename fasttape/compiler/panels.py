@@ -152,8 +152,16 @@ class Driver:
             self.unpack(row, target, step, count, whole)
 
     def want(self, k, address, step):
-        """Note what the next panel will touch; rows that share cache lines ask for one each of every block."""
+        """Note what the next panel will touch, if anybody wants that before; see `tables`.
+
+        Rows that share cache lines ask for one each of every block.
+        """
         b, (places, strides) = self.builder, self.tables()
+        with b.if_then(b.icmp_unsigned("!=", self.arguments["ahead"], word(0))):
+            self.note_ahead(k, address, step, places, strides)
+
+    def note_ahead(self, k, address, step, places, strides):
+        b = self.builder
         count = b.load(self.wanted)
         lane = b.urem(k, word(self.lanes))
         ahead = self.place(address, b.add(self.arguments["points"], lane), step)

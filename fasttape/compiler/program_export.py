@@ -3,11 +3,11 @@
 import numpy as np
 from numba import carray, types
 from numba.core import cgutils
-from numba.core.typing import signature
 from numba.extending import intrinsic, overload
 
 from fasttape.compiler.active_program import make_traced
 from fasttape.compiler.active_type import active, holds_active, is_active, node_of, traced, val_of
+from fasttape.compiler.calls import call
 from fasttape.compiler.jit import INTERNAL, making_kernel
 from fasttape.compiler.linear_memory import FAILED, FULL, LENGTH, RECORD, RECORDS
 from fasttape.compiler.linear_sweep import LOW_HALF, header, pointer, read_only, resolved
@@ -47,10 +47,8 @@ def each_traced(typingctx, x):
     returned = types.BaseTuple.from_types([resolved(typingctx, traced_like, t) for t in x])
 
     def emit(context, builder, sig, args):
-        made = []
-        for n, (item, t) in enumerate(zip(cgutils.unpack_tuple(builder, args[0], len(x)), x, strict=True)):
-            call = signature(sig.return_type[n], t)
-            made.append(context.compile_internal(builder, lambda x: traced_like(x), call, (item,)))
+        items = cgutils.unpack_tuple(builder, args[0], len(x))
+        made = [call(context, builder, traced_like, (t,), (item,))[0] for item, t in zip(items, x, strict=True)]
         return context.make_tuple(builder, sig.return_type, made)
 
     return returned(x), emit

@@ -16,6 +16,7 @@ from numba.extending import intrinsic, register_jitable
 
 from fasttape import ops
 from fasttape.compiler import vector
+from fasttape.compiler.calls import call
 from fasttape.compiler.jit import INTERNAL, kernel
 from fasttape.compiler.structural import STRUCTURAL
 from fasttape.layout import FORWARD, LANES_FORWARD, LANES_PARTIALS, LANES_STRICT, PARTIALS, REVERSE, TANGENT
@@ -103,12 +104,7 @@ class Emitter:
 
     def run(self, function, argtypes, arguments):
         """Call a compiled function; its value and the type of that."""
-        callee = self.context.typing_context.resolve_value_type(function)
-        signature = callee.get_call_type(self.context.typing_context, argtypes, {})
-        lowered = self.context.get_function(callee, signature)
-        value = lowered(self.builder, arguments)
-        self.context.add_linking_libs(getattr(lowered, "libs", ()))
-        return value, signature.return_type
+        return call(self.context, self.builder, function, argtypes, arguments)
 
     def call_entry(self, kind, opcode, entries, arguments):
         """Call the entry of an opcode through its address."""

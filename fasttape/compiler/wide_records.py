@@ -71,22 +71,50 @@ def choose_partial(weights, k):
     return (lambda weights, k: 1.0) if weights is types.none else (lambda weights, k: float(weights[k]))
 
 
-def weighted_sum(a, weights, otherwise):
-    """The sum of an array, with a vector of weights or None; `otherwise(a, weights)` computes it over scalars."""
+@making_kernel
+def sum_of_scalars(a):
+    s = 0.0
+    for x in a.flat:
+        s = s + x
+    return s
+
+
+@making_kernel
+def inner_of_scalars(a, b):
+    s = 0.0
+    for k in range(a.size):
+        s = s + a[k] * b[k]
+    return s
+
+
+def of_scalars(a, weights):
+    """The sum of an array, with a vector of weights or None, one term after another."""
+    raise NotImplementedError
+
+
+@overload(of_scalars, jit_options=INTERNAL)
+def choose_of_scalars(a, weights):
+    if weights is types.none:
+        return lambda a, weights: sum_of_scalars(a)
+    return lambda a, weights: inner_of_scalars(a, weights)
+
+
+def weighted_sum(a, weights):
+    """The sum of an array, with a vector of weights or None."""
     raise NotImplementedError
 
 
 @overload(weighted_sum, jit_options=INTERNAL)
-def choose_weighted_sum(a, weights, otherwise):
+def choose_weighted_sum(a, weights):
     if a.dtype != active:
-        return lambda a, weights, otherwise: otherwise(a, weights)
+        return lambda a, weights: of_scalars(a, weights)
     if a.ndim != 1:
-        return lambda a, weights, otherwise: weighted_sum(a.ravel(), weights, otherwise)
+        return lambda a, weights: weighted_sum(a.ravel(), weights)
 
-    def wide(a, weights, otherwise):
+    def wide(a, weights):
         tape, one = tape_of(a)
         if tape == 0 or a.size < LEAST:
-            return otherwise(a, weights)
+            return of_scalars(a, weights)
         records = open_terms(tape, (a.size + 1) // 2)
         value, right, apart = 0.0, True, False
         for k in range(a.size // 2):
@@ -103,31 +131,31 @@ def choose_weighted_sum(a, weights, otherwise):
             record.a, record.da, first = term(a[k], partial(weights, k))
             record.b, record.db = NOTHING, 0.0
             right &= first
-        return close_terms(tape, records, value) if right and apart else otherwise(a, weights)
+        return close_terms(tape, records, value) if right and apart else of_scalars(a, weights)
 
     return wide
 
 
-def inner_product(a, b, otherwise):
-    """The inner product of two vectors; `otherwise(a, b)` computes it over scalars."""
+def inner_product(a, b):
+    """The inner product of two vectors."""
     raise NotImplementedError
 
 
 @overload(inner_product, jit_options=INTERNAL)
-def choose_inner_product(a, b, otherwise):
+def choose_inner_product(a, b):
     if active not in (a.dtype, b.dtype):
-        return lambda a, b, otherwise: otherwise(a, b)
+        return lambda a, b: inner_of_scalars(a, b)
     if a.dtype != active:
-        return lambda a, b, otherwise: weighted_sum(b, a, otherwise)
+        return lambda a, b: weighted_sum(b, a)
     if b.dtype != active:
-        return lambda a, b, otherwise: weighted_sum(a, b, otherwise)
+        return lambda a, b: weighted_sum(a, b)
 
-    def wide(a, b, otherwise):
+    def wide(a, b):
         tape, one = tape_of(a)
         if tape == 0:
             tape, one = tape_of(b)
         if tape == 0 or a.size < LEAST:
-            return otherwise(a, b)
+            return inner_of_scalars(a, b)
         records = open_terms(tape, a.size)
         value, right, apart = 0.0, True, False
         for k in range(a.size):
@@ -137,6 +165,6 @@ def choose_inner_product(a, b, otherwise):
             record.b, record.db, second = term(y, val_of(x))
             right &= first & second
             apart |= (record.a != one) | (record.b != one)
-        return close_terms(tape, records, value) if right and apart else otherwise(a, b)
+        return close_terms(tape, records, value) if right and apart else inner_of_scalars(a, b)
 
     return wide

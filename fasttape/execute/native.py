@@ -30,6 +30,7 @@ from fasttape.layout import CALL, DOT, GEMM, GUARD
 from fasttape.program import Program
 
 FEW, MANY = 1 << 15, 1 << 18  # bytes of panels: in the first-level cache, or in the second to go far in each column
+FOLLOWED = 8  # inputs and outputs that the processor fetches ahead by itself
 MOST = 20_000  # operations: compiling more takes longer than a second
 RUN = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(panels.ARGUMENTS))
 
@@ -84,7 +85,8 @@ class Native:
 
         given = at(sources), at(sources + n), n, at(targets), at(targets + m), m
         failed = address(points.failed) if points.failed.size else 0
-        room = at(0), at(rows), at(fails), at(ins), at(ins + n), at(ins + n + m)
+        ahead = at(ins + n + m) if n + m > FOLLOWED else 0
+        room = at(0), at(rows), at(fails), at(ins), at(ins + n), ahead
         around = driver(self.style, self.target)  # held while it runs: another thread's may take its place in the cache
         around.run(*kernel.code.functions, *given, failed, first, last, panel, *room, self.entries)
 

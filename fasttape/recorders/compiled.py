@@ -25,7 +25,8 @@ class Either:
 
     def __init__(self, function, inner):
         functools.update_wrapper(self, inner)
-        self.function, self.inner = function, inner
+        self.function = function
+        self.inner = self.py_func = inner
         self.inside = hasattr(function, "targetoptions") and works(function.py_func.__code__)
 
     def __call__(self, *args, **kwargs):

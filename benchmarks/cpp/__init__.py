@@ -1,0 +1,119 @@
+"""Tapes of C++ libraries as contenders: built from the sources here when one is timed first, called by address.
+
+A library takes part if its headers are in the folder that its environment variable names (or in `include` below that),
+where the system has them, or in a package of this Python environment. Without them it is left out.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import pathlib
+import subprocess
+import sysconfig
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fasttape.compiler.machine import host
+
+HERE = pathlib.Path(__file__).parent
+COMPILER = os.environ.get("CXX", "g++")
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-DNDEBUG", "-w", "-shared", "-fPIC")
+KINDS = {int: ctypes.c_long, float: ctypes.c_double}
+
+
+class Library(NamedTuple):
+    """A library of C++ tapes: the folder of its headers goes into an environment variable."""
+
+    name: str
+    header: str
+    variable: str
+    source: str
+    more: Callable[[pathlib.Path], list[str]] = lambda folder: []  # to compile and link besides, given that folder
+
+
+def adept_itself(folder: pathlib.Path) -> list[str]:
+    """The sources beside its headers, or the library that is installed."""
+    sources = sorted(folder.parent.glob("adept/Stack*.cpp"))
+    return list(map(str, sources)) or [f"-L{folder.parent / 'lib'}", f"-Wl,-rpath,{folder.parent / 'lib'}", "-ladept"]
+
+
+LIBRARIES = (
+    Library("CoDiPack", "codi.hpp", "CODIPACK_PATH", "codipack.cpp"),
+    Library("Adept", "adept.h", "ADEPT_PATH", "adept.cpp", adept_itself),
+    Library("CppAD", "cppad/cppad.hpp", "CPPAD_PATH", "cppad.cpp"),
+    Library("ADOL-C", "adolc/adolc.h", "ADOLC_PATH", "adolc.cpp", lambda folder: ["-ladolc"]),
+)
+
+
+def folders(library: Library) -> Iterator[pathlib.Path]:
+    """Where the headers of a library may be."""
+    given = os.environ.get(library.variable)
+    if given:
+        yield from (pathlib.Path(given) / "include", pathlib.Path(given))
+    packages = pathlib.Path(sysconfig.get_path("purelib"))
+    yield from (packages / "cmeel.prefix" / "include", pathlib.Path("/usr/local/include"), pathlib.Path("/usr/include"))
+
+
+def found(library: Library) -> pathlib.Path | None:
+    """The folder that has the headers of a library."""
+    return next((folder for folder in folders(library) if (folder / library.header).is_file()), None)
+
+
+def missing() -> list[str]:
+    """The names of the libraries that are not here."""
+    return [library.name for library in LIBRARIES if found(library) is None]
+
+
+@functools.lru_cache
+def built(library: Library) -> ctypes.CDLL:
+    """The compiled programs with the tape of a library, from an earlier run if nothing has changed."""
+    folder = found(library)
+    command = [COMPILER, *FLAGS, f"-I{folder}", str(HERE / library.source), *library.more(folder)]
+    compiler = subprocess.run([COMPILER, "--version"], check=True, capture_output=True, text=True).stdout
+    text = hashlib.sha256(f"{command} {compiler} {host().cpu}".encode())
+    for path in sorted([*HERE.glob("*.?pp"), *folder.joinpath(library.header).parent.glob("*.h*")]):
+        text.update(path.read_bytes())
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "fasttape-benchmarks"
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    target = cache / f"{library.name}-{text.hexdigest()[:16]}.so"
+    if not target.exists():
+        fresh = target.with_suffix(f".{os.getpid()}")
+        done = subprocess.run([*command, "-o", str(fresh)], capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"{library.name}: {COMPILER} failed\n{done.stderr}")
+        fresh.rename(target)
+    return ctypes.CDLL(str(target))
+
+
+def contender(library: Library, program: str) -> Callable[[Any], Callable[[], Any]]:
+    """The value and the gradient by the first of `case.arguments`, of a program that takes the others, too."""
+
+    def build(case):
+        function, (x, *others) = getattr(built(library), program), case.arguments
+        function.restype = ctypes.c_double
+        x, gradient = np.ascontiguousarray(x), np.empty(x.size)
+        plain = [KINDS[type(value)](value) for value in others]
+        arguments = [ctypes.c_void_p(x.ctypes.data), ctypes.c_long(x.size), *plain]
+        arguments.append(ctypes.c_void_p(gradient.ctypes.data))
+
+        def run():
+            return function(*arguments), gradient
+
+        run.x = x  # the addresses hold no reference
+        return run
+
+    return build
+
+
+def contenders(program: str) -> dict[str, Callable[[Any], Callable[[], Any]]]:
+    """A program with the tape of each library that is here; CoDiPack's also with one operation in each statement."""
+    made = {}
+    for library in LIBRARIES:
+        if found(library) is not None:
+            made[library.name] = contender(library, program)
+            if library.name == "CoDiPack":
+                made["CoDiPack, operations apart"] = contender(library, f"{program}_in_operations")
+    return made
