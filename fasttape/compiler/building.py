@@ -11,45 +11,38 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils, sigutils
+from numba.core import cgutils
 from numba.core.compiler_lock import global_compiler_lock
 from numba.np import numpy_support
 
 from fasttape.compiler import capi, fortran, lanes, methods, switch  # noqa: F401  Numba knows what is there in time
 from fasttape.compiler.jit import PLAIN, Entry
 
-WORD, STATUS = ir.IntType(64), ir.IntType(32)
+WORD = ir.IntType(64)
 
 
 @global_compiler_lock
-def c_function(function: Callable[..., Any], signature: str, symbol: str) -> tuple[Entry, bytes | None]:
-    """A C function of numbers and pointers. It must not raise: nobody would know."""
-    kinds, returned = sigutils.normalize_signature(signature)
-    caller = Caller(function, kinds, symbol)
-    parameters = [caller.context.get_value_type(kind) for kind in kinds]
-    builder, arguments = caller.begin(caller.context.get_value_type(returned), parameters)
+def c_function(function: Callable[..., Any], symbol: str) -> tuple[Entry, bytes | None]:
+    """A C function of words, which returns one. It must not raise: nobody would know."""
+    caller = Caller(function, (types.int64,) * function.__code__.co_argcount, symbol)
+    builder, arguments = caller.begin([WORD] * len(caller.kinds))
     _, value = caller.call(builder, arguments)
-    if returned == types.void:
-        builder.ret_void()
-    else:
-        builder.ret(caller.context.cast(builder, value, caller.returned, returned))
+    builder.ret(value)
     return caller.finish()
 
 
 @global_compiler_lock
 def words_function(function: Callable[..., Any], examples: tuple[Any, ...], symbol: str) -> tuple[Entry, bytes | None]:
-    """A C function of the address of words, as `calling.words` lays arguments down that are like some examples.
+    """A C function of the address of words, as `sweeps.words` lays arguments down that are like some examples.
 
-    It writes the result, an integer, in place of the first word and returns 0 if the function did not raise.
+    It writes the result in place of the first word and returns 0 if the function did not raise.
     """
-    kinds = tuple(map(kind_of, examples))
-    caller = Caller(function, kinds, symbol)
-    builder, (address,) = caller.begin(STATUS, [WORD.as_pointer()])
+    caller = Caller(function, tuple(map(kind_of, examples)), symbol)
+    builder, (address,) = caller.begin([WORD.as_pointer()])
     reader = Reader(caller.context, builder, address)
-    status, value = caller.call(builder, [reader.read(kind) for kind in kinds])
-    if caller.returned != types.none:
-        builder.store(caller.context.cast(builder, value, caller.returned, types.int64), address)
-    builder.ret(builder.zext(status.is_error, STATUS))
+    status, value = caller.call(builder, [reader.read(kind) for kind in caller.kinds])
+    builder.store(value, address)
+    builder.ret(builder.zext(status.is_error, WORD))
     return caller.finish()
 
 
@@ -95,23 +88,25 @@ class Caller:
     def __init__(self, function, kinds, symbol):
         dispatcher = numba.njit(**PLAIN)(function)
         dispatcher.compile(kinds)
-        self.made = dispatcher.overloads[kinds]
-        self.context, self.returned = self.made.target_context, self.made.signature.return_type
-        self.symbol = symbol
+        self.made, self.kinds, self.symbol = dispatcher.overloads[kinds], kinds, symbol
+        self.context = self.made.target_context
         self.library = self.context.codegen().create_library(symbol)
         self.module = self.library.create_ir_module(symbol)
 
-    def begin(self, returned, parameters):
-        """(builder, arguments) of the function."""
-        function = ir.Function(self.module, ir.FunctionType(returned, parameters), self.symbol)
+    def begin(self, parameters):
+        """(builder, arguments) of the caller, which returns a word."""
+        function = ir.Function(self.module, ir.FunctionType(WORD, parameters), self.symbol)
         return ir.IRBuilder(function.append_basic_block()), function.args
 
     def call(self, builder, arguments):
-        """(status, result) of the compiled function."""
-        names, convention = self.made.fndesc, self.context.call_conv
+        """(status, result) of the compiled function; the result is a word, 0 for None."""
+        names, convention, returned = self.made.fndesc, self.context.call_conv, self.made.signature.return_type
         kind = convention.get_function_type(names.restype, names.argtypes)
         callee = cgutils.get_or_insert_function(self.module, kind, names.llvm_func_name)
-        return convention.call_function(builder, callee, names.restype, names.argtypes, arguments)
+        status, value = convention.call_function(builder, callee, names.restype, names.argtypes, arguments)
+        if returned == types.none:
+            return status, ir.Constant(WORD, 0)
+        return status, self.context.cast(builder, value, returned, types.int64)
 
     def finish(self) -> tuple[Entry, bytes | None]:
         """The compiled function, and its object code if another process could use it."""

@@ -76,12 +76,12 @@ def run(state, arguments):
     if not lay(capi.words(state[NODES], state[COUNT] * WIDTH), state[COUNT], arguments, objects, given):
         return 0
     thread = capi.unlock()
-    failed = capi.call_code(state[CODE], given.ctypes.data)
+    failed = capi.call(state[CODE], (given.ctypes.data,))
     capi.lock(thread)
     return 0 if failed else capi.new_integer(given[0])
 
 
-def run_entry(variant):
+def run_entry():
     def run_sweep(address, arguments):
         return run(capi.words(address, STATE), arguments)
 
@@ -116,7 +116,7 @@ def caller_class(base):
     """The class of callers with the methods of a subclass of `Caller`."""
     if not NATIVE:
         return extend(base, FIELDS)
-    compiled = entry(call_entry, offset_of(FIELDS, "state"), "int64(int64, int64, int64)", "calls")
+    compiled = entry(call_entry, (offset_of(FIELDS, "state"),), "calls")
     made = extend(base, FIELDS, [(CALL_SLOT, compiled.address)])
     made.kept = compiled
     return made
@@ -125,7 +125,7 @@ def caller_class(base):
 @functools.cache
 def run_code() -> Entry:
     """The compiled function that answers a call for a sweep's state."""
-    return entry(run_entry, None, "int64(int64, int64)", "calls of sweeps")
+    return entry(run_entry, (), "calls of sweeps")
 
 
 def described(arguments: tuple[Any, ...]) -> list[list[int]] | None:

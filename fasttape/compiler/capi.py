@@ -4,7 +4,7 @@ Objects and addresses are 64-bit words here. All of this asks for the interprete
 """
 
 from llvmlite import ir
-from numba import carray, types  # noqa: F401  kernels ask here for all that they call
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -52,17 +52,6 @@ DATA, NDIM, DIMENSIONS, DESCRIPTOR, FLAGS = 16, 24, 32, 56, 64
 C_CONTIGUOUS, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400
 CONTENTS = FIRST_FIELD  # of a closure cell
 EQUAL = 2  # how to compare
-
-
-@intrinsic
-def pointer(typingctx, address, dtype):
-    """An address as a pointer to numbers of a dtype."""
-    kind = types.CPointer(dtype.dtype)
-
-    def emit(context, builder, signature, args):
-        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
-
-    return kind(address, dtype), emit
 
 
 def array_at(context, builder, kind, address, shape, strides=()):
@@ -135,17 +124,6 @@ def call(typingctx, function, arguments):
         return builder.call(target, [builder.extract_value(args[1], k) for k in range(len(kinds))])
 
     return types.int64(function, arguments), emit
-
-
-@intrinsic
-def call_code(typingctx, function, address):
-    """Call code that reads words from an address; 0 if it ended well."""
-
-    def emit(context, builder, signature, args):
-        target = builder.inttoptr(args[0], ir.FunctionType(ir.IntType(32), [ir.IntType(64)]).as_pointer())
-        return builder.sext(builder.call(target, [args[1]]), ir.IntType(64))
-
-    return types.int64(function, address), emit
 
 
 @intrinsic(prefer_literal=True)

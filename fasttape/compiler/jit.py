@@ -72,13 +72,10 @@ class Entry(NamedTuple):
     kept: Any  # what holds its code
 
 
-def entry(factory: Callable[..., Any], variant: Any, signature: str, name: str) -> Entry:
-    """The compiled C function `factory(variant)`, of some signature in Numba's notation."""
-    return compiled(
-        (factory.__module__, factory.__qualname__, repr(variant), signature),
-        lambda symbol: building.c_function(factory(variant), signature, symbol),
-        name,
-    )
+def entry(factory: Callable[..., Any], variant: tuple[Any, ...], name: str) -> Entry:
+    """The compiled C function `factory(*variant)` of words, which returns one."""
+    key = factory.__module__, factory.__qualname__, repr(variant)
+    return compiled(key, lambda symbol: building.c_function(factory(*variant), symbol), name)
 
 
 def compiled(key: tuple[Any, ...], build: Callable[[str], tuple[Entry, bytes | None]], name: str) -> Entry:

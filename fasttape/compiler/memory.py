@@ -15,24 +15,24 @@ capi = Late("fasttape.compiler.capi")
 def _gather(address, step, n, out, at):
     size, place = np.uint64(n), np.uint64(at)
     if step == out.itemsize:
-        numbers = capi.carray(capi.pointer(np.int64(address), out.dtype), n)
+        numbers = capi.numbers(np.int64(address), n, out.dtype)
         for i in range(size):
             out[place + i] = numbers[i]
     else:
         for i in range(size):
-            out[place + i] = capi.carray(capi.pointer(np.int64(address) + np.int64(i) * step, out.dtype), 1)[0]
+            out[place + i] = capi.numbers(np.int64(address) + np.int64(i) * step, 1, out.dtype)[0]
 
 
 @kernel
 def _scatter(x, at, n, address, step):
     size, place = np.uint64(n), np.uint64(at)
     if step == x.itemsize:
-        numbers = capi.carray(capi.pointer(np.int64(address), x.dtype), n)
+        numbers = capi.numbers(np.int64(address), n, x.dtype)
         for i in range(size):
             numbers[i] = x[place + i]
     else:
         for i in range(size):
-            capi.carray(capi.pointer(np.int64(address) + np.int64(i) * step, x.dtype), 1)[0] = x[place + i]
+            capi.numbers(np.int64(address) + np.int64(i) * step, 1, x.dtype)[0] = x[place + i]
 
 
 def view(address, shape, strides, dtype) -> np.ndarray:

@@ -16,7 +16,7 @@ from fasttape.compiler.jit import Entry, building, compiled
 from fasttape.compiler.late import DISABLED
 from fasttape.compiler.objects import NATIVE
 
-CODE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
+CODE = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)
 
 
 class Sweep:

@@ -22,13 +22,8 @@ STATE = 31
 
 @kernel
 def columns_of(state):
-    a, b = capi.pointer(state[A], np.uint32), capi.pointer(state[B], np.uint32)
-    return (
-        capi.carray(capi.pointer(state[OPS], np.uint8), ALL),
-        capi.carray(a, ALL),
-        capi.carray(b, ALL),
-        capi.words(state[AUX], ALL),
-    )
+    a, b = capi.numbers(state[A], ALL, np.uint32), capi.numbers(state[B], ALL, np.uint32)
+    return capi.numbers(state[OPS], ALL, np.uint8), a, b, capi.words(state[AUX], ALL)
 
 
 @kernel
@@ -36,11 +31,8 @@ def attempt(state, arguments, dtype):
     """The result of a call for a tuple of arguments, a new object; 0 where the state does not answer it."""
     if state[BUSY]:
         return 0
-    objects, nodes, aux = (
-        capi.words(state[IN_OBJECTS], ALL),
-        capi.words(state[IN], state[IN_SIZE]),
-        capi.words(state[AUX], ALL),
-    )
+    objects, nodes = capi.words(state[IN_OBJECTS], ALL), capi.words(state[IN], state[IN_SIZE])
+    aux = capi.words(state[AUX], ALL)
     shapes, places, numpy = capi.words(state[SHAPES], ALL), capi.words(state[PLACES], ALL), capi.words(state[NUMPY], 3)
     values, adjoints = capi.numbers(state[VALUES], ALL, dtype), capi.numbers(state[ADJOINTS], ALL, dtype)
     objects[0], result = arguments, 0
@@ -48,7 +40,7 @@ def attempt(state, arguments, dtype):
     holds = matches(nodes, objects, shapes, places, values, aux, dtype) and forward(state, values, dtype)
     nodes, objects = capi.words(state[OUT], state[OUT_SIZE]), capi.words(state[OUT_OBJECTS], ALL)
     if holds and make_placed(nodes, objects, shapes, places, adjoints, aux, numpy):
-        outputs = capi.carray(capi.pointer(state[OUTPUTS], np.uint32), ALL)
+        outputs = capi.numbers(state[OUTPUTS], ALL, np.uint32)
         if state[GRADIENT]:
             for k in range(state[OUTPUTS_SIZE]):
                 adjoints[outputs[k]] += 1.0
@@ -64,10 +56,8 @@ def attempt(state, arguments, dtype):
 @kernel
 def forward(state, values, dtype):
     """Compute all values; whether the conditions of the recording hold."""
-    scratch, entries = (
-        capi.numbers(state[SCRATCH], ALL, dtype)[: BUFFERS * BLOCK],
-        capi.words(state[FORWARD_ENTRIES], ENTRIES),
-    )
+    scratch = capi.numbers(state[SCRATCH], BUFFERS * BLOCK, dtype)
+    entries = capi.words(state[FORWARD_ENTRIES], ENTRIES)
     last, slot, thread = state[INSTRUCTIONS], state[FIRST_RESULT], capi.unlock() if state[UNLOCKS] else 0
     stopped = run_forward(*columns_of(state), values, 0, last, slot, scratch, entries)
     if thread:
@@ -78,10 +68,8 @@ def forward(state, values, dtype):
 @kernel
 def reverse(state, values, adjoints, dtype):
     """Pass the adjoints of the outputs back to the inputs."""
-    scratch, entries = (
-        capi.numbers(state[SCRATCH], ALL, dtype)[: BUFFERS * BLOCK],
-        capi.words(state[REVERSE_ENTRIES], ENTRIES),
-    )
+    scratch = capi.numbers(state[SCRATCH], BUFFERS * BLOCK, dtype)
+    entries = capi.words(state[REVERSE_ENTRIES], ENTRIES)
     last, slot, thread = state[INSTRUCTIONS], state[SLOTS], capi.unlock() if state[UNLOCKS] else 0
     run_reverse(*columns_of(state), values, adjoints, 0, last, slot, False, scratch, entries)
     if thread:
@@ -106,4 +94,4 @@ def attempt_entry(dtype):
 @functools.cache
 def compiled_attempt(dtype):
     """The compiled function that asks a state, for programs of one dtype."""
-    return entry(attempt_entry, np.dtype(dtype).type, "int64(int64, int64)", "replays by calls")
+    return entry(attempt_entry, (np.dtype(dtype).type,), "replays by calls")

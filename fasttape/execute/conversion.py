@@ -69,7 +69,7 @@ def same_items(x, addresses, size):
     """Whether a list holds the objects at some addresses."""
     if capi.list_size(x) != size:
         return False
-    items, same = capi.carray(capi.pointer(addresses, np.int64), size), 0
+    items, same = capi.words(addresses, size), 0
     while same < size and capi.list_item(x, same) == items[same]:
         same += 1
     return same == size
@@ -78,7 +78,7 @@ def same_items(x, addresses, size):
 @kernel
 def same_keys(x, keys, room):
     """Whether a dict has some keys in their order; `room` is the address of three words."""
-    words = capi.carray(capi.pointer(room, np.int64), 3)
+    words = capi.words(room, 3)
     words[0] = 0
     for expected in keys:
         if not capi.next_of_dict(x, room, room + 8, room + 16):
@@ -121,7 +121,7 @@ def read(x, nodes, at, shapes, places, values, aux, room, dtype):
             return False
         source = capi.word_at(x + capi.DATA)
         if nodes[at + PLACES] == NOWHERE:
-            numbers, slot = capi.carray(capi.pointer(source, dtype), ALL), nodes[at + SLOT]
+            numbers, slot = capi.numbers(source, ALL, dtype), nodes[at + SLOT]
             for i in range(nodes[at + NUMBERS]):
                 values[slot + i] = numbers[i]
         else:
@@ -206,7 +206,7 @@ def made(nodes, at, shapes, values, adjoints, outputs, numpy, dtype):
     elif kind == ARRAY:
         result = new_array(nodes, at, shapes, 0, numpy)
         if result:
-            numbers = capi.carray(capi.pointer(capi.word_at(result + capi.DATA), dtype), ALL)
+            numbers = capi.numbers(capi.word_at(result + capi.DATA), ALL, dtype)
             for i in range(nodes[at + NUMBERS]):
                 numbers[i] = adjoints[slot + i] if nodes[at + SOURCE] == ADJOINTS else values[outputs[slot + i]]
     elif nodes[at + SOURCE] == ADJOINTS:

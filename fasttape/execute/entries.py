@@ -47,72 +47,63 @@ HELD = [ops.INLINE in op.traits for op in ops.OPS] + [False] * (256 - len(ops.OP
 HELD[CONST] = HELD[GUARD] = HELD[CALL] = True
 
 
-def forward_entry(opcode):
+def forward_entry(opcode, dtype):
     def forward(values, others, slot, a, b, aux, scratch, entries):
-        v, w, x = capi.carray(values, ALL), capi.carray(others, ALL), capi.carray(aux, ALL)
-        steps.step_forward(
-            opcode, v, w, slot, a, b, x, capi.carray(scratch, BUFFERS * BLOCK), capi.carray(entries, ENTRIES)
-        )
+        v, w, x = capi.numbers(values, ALL, dtype), capi.numbers(others, ALL, dtype), capi.words(aux, ALL)
+        room, called = capi.numbers(scratch, BUFFERS * BLOCK, dtype), capi.words(entries, ENTRIES)
+        steps.step_forward(opcode, v, w, slot, a, b, x, room, called)
 
     return forward
 
 
-def reverse_entry(opcode):
+def reverse_entry(opcode, dtype):
     def reverse(values, others, slot, a, b, aux, scratch, entries):
-        v, w, x = capi.carray(values, ALL), capi.carray(others, ALL), capi.carray(aux, ALL)
-        steps.step_reverse(
-            opcode, v, w, slot, a, b, x, capi.carray(scratch, BUFFERS * BLOCK), capi.carray(entries, ENTRIES)
-        )
+        v, w, x = capi.numbers(values, ALL, dtype), capi.numbers(others, ALL, dtype), capi.words(aux, ALL)
+        room, called = capi.numbers(scratch, BUFFERS * BLOCK, dtype), capi.words(entries, ENTRIES)
+        steps.step_reverse(opcode, v, w, slot, a, b, x, room, called)
 
     return reverse
 
 
-def tangent_entry(opcode):
+def tangent_entry(opcode, dtype):
     def tangent(values, others, slot, a, b, aux, scratch, entries):
-        v, w, x = capi.carray(values, ALL), capi.carray(others, ALL), capi.carray(aux, ALL)
-        steps.step_tangent(
-            opcode, v, w, slot, a, b, x, capi.carray(scratch, BUFFERS * BLOCK), capi.carray(entries, ENTRIES)
-        )
+        v, w, x = capi.numbers(values, ALL, dtype), capi.numbers(others, ALL, dtype), capi.words(aux, ALL)
+        room, called = capi.numbers(scratch, BUFFERS * BLOCK, dtype), capi.words(entries, ENTRIES)
+        steps.step_tangent(opcode, v, w, slot, a, b, x, room, called)
 
     return tangent
 
 
-def partials_entry(opcode):
+def partials_entry(opcode, dtype):
     def partials(values, others, slot, a, b, aux, scratch, entries):
-        v, w, x = capi.carray(values, ALL), capi.carray(others, ALL), capi.carray(aux, ALL)
-        steps.step_partials(
-            opcode, v, w, slot, a, b, x, capi.carray(scratch, BUFFERS * BLOCK), capi.carray(entries, ENTRIES)
-        )
+        v, w, x = capi.numbers(values, ALL, dtype), capi.numbers(others, ALL, dtype), capi.words(aux, ALL)
+        room, called = capi.numbers(scratch, BUFFERS * BLOCK, dtype), capi.words(entries, ENTRIES)
+        steps.step_partials(opcode, v, w, slot, a, b, x, room, called)
 
     return partials
 
 
-def lanes_forward_entry(opcode):
+def lanes_forward_entry(opcode, dtype):
     def lanes(parameter, size, x, y, z, out):
-        x, y, z, out = capi.carray(x, ALL), capi.carray(y, ALL), capi.carray(z, ALL), capi.carray(out, ALL)
-        steps.lanes_forward(opcode, parameter, size, x, 0, y, 0, z, 0, out, 0, x)
+        x, y, z = capi.numbers(x, ALL, dtype), capi.numbers(y, ALL, dtype), capi.numbers(z, ALL, dtype)
+        steps.lanes_forward(opcode, parameter, size, x, 0, y, 0, z, 0, capi.numbers(out, ALL, dtype), 0, x)
 
     return lanes
 
 
-def lanes_strict_entry(opcode):
+def lanes_strict_entry(opcode, dtype):
     def lanes(parameter, size, x, y, z, out):
-        x, y, z, out = capi.carray(x, ALL), capi.carray(y, ALL), capi.carray(z, ALL), capi.carray(out, ALL)
-        steps.lanes_strict(opcode, parameter, size, x, 0, y, 0, z, 0, out, 0, x)
+        x, y, z = capi.numbers(x, ALL, dtype), capi.numbers(y, ALL, dtype), capi.numbers(z, ALL, dtype)
+        steps.lanes_strict(opcode, parameter, size, x, 0, y, 0, z, 0, capi.numbers(out, ALL, dtype), 0, x)
 
     return lanes
 
 
-def lanes_partials_entry(opcode):
+def lanes_partials_entry(opcode, dtype):
     def lanes(parameter, size, x, y, z, r, w, cx, cy, cz):
-        x, y, z, r, w = (
-            capi.carray(x, ALL),
-            capi.carray(y, ALL),
-            capi.carray(z, ALL),
-            capi.carray(r, ALL),
-            capi.carray(w, ALL),
-        )
-        cx, cy, cz = capi.carray(cx, ALL), capi.carray(cy, ALL), capi.carray(cz, ALL)
+        x, y, z = capi.numbers(x, ALL, dtype), capi.numbers(y, ALL, dtype), capi.numbers(z, ALL, dtype)
+        cx, cy, cz = capi.numbers(cx, ALL, dtype), capi.numbers(cy, ALL, dtype), capi.numbers(cz, ALL, dtype)
+        r, w = capi.numbers(r, ALL, dtype), capi.numbers(w, ALL, dtype)
         steps.lanes_partials(opcode, parameter, size, x, 0, y, 0, z, 0, r, 0, w, 0, cx, 0, cy, 0, cz, 0, x)
 
     return lanes
@@ -129,18 +120,6 @@ FACTORIES = {
 }
 
 
-def signature(kind, dtype):
-    """The C signature of the entries of one kind, as Numba writes it."""
-    real, word = f"CPointer({dtype})", "CPointer(int64)"
-    if kind in (LANES_FORWARD, LANES_STRICT):
-        arguments = ["int64", "int64", *[real] * 4]
-    elif kind == LANES_PARTIALS:
-        arguments = ["int64", "int64", *[real] * 8]
-    else:
-        arguments = [real, real, "int64", "int64", "int64", word, real, word]
-    return f"void({', '.join(arguments)})"
-
-
 @functools.cache
 def table(dtype) -> np.ndarray:
     """The addresses for one dtype, 0 where nothing is compiled yet."""
@@ -152,7 +131,7 @@ def compiled(kind, opcode, dtype):
     factory = FACTORIES[kind]
     work = factory.__name__.removesuffix("_entry").replace("_", " ")
     name = ops.OPS[opcode].name if opcode < len(ops.OPS) else STRUCTURAL_NAMES[opcode]
-    return entry(factory, opcode, signature(kind, dtype), f"{name}, {work}")
+    return entry(factory, (opcode, np.dtype(dtype).type), f"{name}, {work}")
 
 
 class Needs(NamedTuple):
