@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from llvmlite import binding
 
 from fasttape.compiler import object_cache, vector
+from fasttape.compiler.objects import address_of
 
 MATHEMATICS = "libm.so.6"
 
@@ -59,6 +60,8 @@ class Code:
 def libraries() -> None:
     """Let LLVM find what object code calls."""
     vector.library()
+    for name in object_cache.INTERPRETER:
+        binding.add_symbol(name, address_of(name))
     try:
         binding.load_library_permanently(MATHEMATICS)
     except RuntimeError:  # another system: perhaps the process has these functions
