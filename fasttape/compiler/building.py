@@ -1,6 +1,6 @@
 """Compiling a function into object code that needs nothing of Numba: C functions, and functions that read words.
 
-Numba compiles the function as it does for a compiled caller, and the caller is written here: it takes the arguments
+Numba compiles the function as it does for a compiled caller, and the caller is built here: it takes the arguments
 apart and reports whether the function ended well. So the code knows neither Python objects nor Numba's runtime.
 """
 
@@ -24,11 +24,11 @@ WORD = ir.IntType(64)
 @global_compiler_lock
 def c_function(function: Callable[..., Any], symbol: str) -> tuple[Entry, bytes | None]:
     """A C function of words, which returns one. It must not raise: nobody would know."""
-    caller = Caller(function, (types.int64,) * function.__code__.co_argcount, symbol)
-    builder, arguments = caller.begin([WORD] * len(caller.kinds))
-    _, value = caller.call(builder, arguments)
+    wrapper = Wrapper(function, (types.int64,) * function.__code__.co_argcount, symbol)
+    builder, arguments = wrapper.begin([WORD] * len(wrapper.kinds))
+    _, value = wrapper.call(builder, arguments)
     builder.ret(value)
-    return caller.finish()
+    return wrapper.finish()
 
 
 @global_compiler_lock
@@ -37,13 +37,13 @@ def words_function(function: Callable[..., Any], examples: tuple[Any, ...], symb
 
     It writes the result in place of the first word and returns 0 if the function did not raise.
     """
-    caller = Caller(function, tuple(map(kind_of, examples)), symbol)
-    builder, (address,) = caller.begin([WORD.as_pointer()])
-    reader = Reader(caller.context, builder, address)
-    status, value = caller.call(builder, [reader.read(kind) for kind in caller.kinds])
+    wrapper = Wrapper(function, tuple(map(kind_of, examples)), symbol)
+    builder, (address,) = wrapper.begin([WORD.as_pointer()])
+    reader = Reader(wrapper.context, builder, address)
+    status, value = wrapper.call(builder, [reader.read(kind) for kind in wrapper.kinds])
     builder.store(value, address)
     builder.ret(builder.zext(status.is_error, WORD))
-    return caller.finish()
+    return wrapper.finish()
 
 
 def kind_of(x: Any) -> Any:
@@ -82,8 +82,8 @@ class Reader:
         return capi.array_at(self.context, self.builder, kind, address, shape, strides)
 
 
-class Caller:
-    """Compiles a function, and builds the one that calls it."""
+class Wrapper:
+    """Compiles a function, and builds the C function that calls it."""
 
     def __init__(self, function, kinds, symbol):
         dispatcher = numba.njit(**PLAIN)(function)
@@ -94,7 +94,7 @@ class Caller:
         self.module = self.library.create_ir_module(symbol)
 
     def begin(self, parameters):
-        """(builder, arguments) of the caller, which returns a word."""
+        """(builder, arguments) of the C function, which returns a word."""
         function = ir.Function(self.module, ir.FunctionType(WORD, parameters), self.symbol)
         return ir.IRBuilder(function.append_basic_block()), function.args
 

@@ -8,6 +8,7 @@ compiled, so a change of any of it compiles anew; otherwise Numba is imported an
 import functools
 import hashlib
 import importlib.util
+import os
 import pathlib
 import sys
 import threading
@@ -27,6 +28,7 @@ building = Late("fasttape.compiler.building")
 
 PACKAGE = pathlib.Path(__file__).parents[1]
 SOURCES = ("ops.py", "special.py", "layout.py", "decode.py", "compiler/*.py", "execute/*.py")
+WITHOUT_EFFECT = ("NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS")  # on compiled code
 PATIENCE = 2.0  # seconds of compilation before the user is told what the process is doing
 
 OPTIONS = {"error_model": "numpy", "nogil": True}
@@ -80,17 +82,22 @@ def entry(factory: Callable[..., Any], variant: tuple[Any, ...], name: str) -> E
 
 def compiled(key: tuple[Any, ...], build: Callable[[str], tuple[Entry, bytes | None]], name: str) -> Entry:
     """The C function for a key: from disk, or from `build(symbol)`, which gives its object code, too."""
-    text = hashlib.sha256(repr((machine_key(), digest(), *key)).encode()).hexdigest()
-    symbol = f"fasttape_{text[:40]}"
-    data = object_cache.load(text)
+    name_on_disk = name_for(*key)
+    symbol = f"fasttape_{name_on_disk[:40]}"
+    data = object_cache.load(name_on_disk)
     if data is not None and loading.resolved(data):
         code = loading.Code(data, loading.host(), symbol)
         return Entry(code.functions[0], code)
     with _announced(name):
         made, data = build(symbol)
     if data is not None:
-        object_cache.keep(text, data)
+        object_cache.keep(name_on_disk, data)
     return made
+
+
+def name_for(*key: Any) -> str:
+    """The name on disk of the object code for a key."""
+    return hashlib.sha256(repr((machine_key(), digest(), *key)).encode()).hexdigest()
 
 
 @functools.lru_cache(maxsize=1)
@@ -102,19 +109,21 @@ def digest() -> str:
             text.update(path.read_bytes())
     for op in ops.OPS:
         text.update(f"{op.name} {op.arity} {sorted(op.traits)}".encode())
-        text.update(op.value.__code__.co_code + op.partials.__code__.co_code)
+        for code in (op.value.__code__, op.partials.__code__):
+            text.update(repr((code.co_code, code.co_names, code.co_consts)).encode())
     return text.hexdigest()
 
 
 @functools.lru_cache(maxsize=1)
 def machine_key() -> tuple[Any, ...]:
-    """What else compiled code depends on: versions, and the processor."""
+    """What else compiled code depends on: versions, the processor, and what Numba was told."""
     found = importlib.util.find_spec("numba")  # which is not imported for that
     folder = pathlib.Path(found.origin).parent if found and found.origin else pathlib.Path()
     version = (folder / "_version.py").read_text()
     python = sys.implementation.cache_tag, getattr(sys, "abiflags", ""), sys.byteorder, sys.maxsize
     llvm = llvmlite.__version__, binding.llvm_version_info, binding.get_process_triple()
-    return version, np.__version__, python, llvm, loading.host()
+    told = sorted(item for item in os.environ.items() if item[0].startswith("NUMBA_") and item[0] not in WITHOUT_EFFECT)
+    return version, np.__version__, python, llvm, loading.host(), told
 
 
 def quiet(function):

@@ -20,22 +20,21 @@ class Late(types.ModuleType):
 
 
 numba = Late("numba")
-SETTINGS = ("NUMBA_DISABLE_JIT", "NUMBA_NUM_THREADS")
-FILE = ".numba_config.yaml"
+FILE = ".numba_config.yaml"  # where Numba reads settings, too
 
 
-def numbas_own(setting: str) -> Any:
-    """What Numba was told, in its environment, its file or by the program; None where nobody told it anything."""
-    told = "numba" in sys.modules or any(os.environ.get(name) for name in SETTINGS) or os.path.exists(FILE)
-    return getattr(numba.config, setting) if told else None
+def setting(name: str, variable: str, default: int) -> int:
+    """A setting of Numba and its variable in the environment. Numba is asked if it is there, or would know better."""
+    told = os.environ.get(variable, "")
+    if "numba" in sys.modules or os.path.exists(FILE) or not (told == "" or told.isdecimal()):
+        return getattr(numba.config, name)
+    return int(told or default)
 
 
-DISABLED = bool(numbas_own("DISABLE_JIT"))  # then kernels are Python functions, and what they call are `compiler.twins`
+DISABLED = bool(setting("DISABLE_JIT", "NUMBA_DISABLE_JIT", 0))  # kernels are Python functions; they call the twins
 
 
 def threads() -> int:
     """How many threads Numba uses."""
-    told = numbas_own("NUMBA_NUM_THREADS")
-    if told is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(told)
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return setting("NUMBA_NUM_THREADS", "NUMBA_NUM_THREADS", processors)

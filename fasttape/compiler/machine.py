@@ -6,18 +6,16 @@ side by side, or the partial sums of an output. A long program is cut into chunk
 after another; what they hand on lives in cells of the workspace that are used again.
 """
 
-import hashlib
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import llvmlite
 from llvmlite import binding
 
 from fasttape.compiler import object_cache, vector
 from fasttape.compiler.block import SCRATCH, Block, Needs, Value
 from fasttape.compiler.emitter import Style
-from fasttape.compiler.jit import digest
+from fasttape.compiler.jit import name_for
 from fasttape.compiler.loading import Target
 from fasttape.layout import GUARD
 
@@ -235,8 +233,7 @@ def level_of(count: int) -> int:
 
 def object_code(key: Sequence[Any], write: Callable[[], str], target: Target, level: int) -> bytes:
     """The object code for some IR, which is written if that is not on disk under its key."""
-    versions = digest(), llvmlite.__version__, binding.llvm_version_info, binding.get_process_triple()
-    name = hashlib.sha256(repr((versions, target, level, *key)).encode()).hexdigest()
+    name = name_for(target, level, *key)
     data = object_cache.load(name)
     if data is None:
         data = target.machine(level).emit_object(binding.parse_assembly(write()))

@@ -19,7 +19,7 @@ from fasttape.compiler.objects import NATIVE
 CODE = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)
 
 
-class Sweep:
+class sweep:  # a decorator
     """A function as `.now`; other than Python's it is compiled when it is first called."""
 
     def __init__(self, function: Callable[..., Any]):
@@ -59,11 +59,6 @@ class Sweep:
             self.states[0].words[0] = self.now.state
             self.now.state = self.states[0].address
         return code, CODE(code.address)
-
-
-def sweep(function: Callable[..., Any]) -> Sweep:
-    """Compile `function` for Python."""
-    return Sweep(function)
 
 
 def kind(x: Any) -> Any:

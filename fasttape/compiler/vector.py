@@ -8,11 +8,11 @@ import ctypes
 import functools
 from typing import NamedTuple
 
-from llvmlite import binding
+from llvmlite import binding, ir
 
 from fasttape.compiler.late import Late
 
-cgutils, ir = Late("numba.core.cgutils"), Late("llvmlite.ir")
+cgutils = Late("numba.core.cgutils")
 
 LIBRARY = "libmvec.so.1"
 REGISTERS = (("avx512f", "e", 512), ("avx2", "d", 256), ("sse4.1", "b", 128))  # feature, letter in the ABI, bits

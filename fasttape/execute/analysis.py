@@ -64,7 +64,9 @@ def is_active(aux, p, q, active):
     """
     low, high = reach(aux, p, q)
     if aux[q + LIST] == REGULAR:
-        found = active[aux[q + FIRST]]
+        if active[aux[q + FIRST]]:
+            return True
+        found = False
         for slot in range(low, high + 1):
             found |= active[slot]
         return found
