@@ -44,7 +44,7 @@ LAYERS += ("", "demo", "__main__")  # the package itself, and what is its first 
 # Functions of NumPy whose derivatives are rules like those of users, which are made of everything else
 EXCEPTIONS = {("fasttape.recorders.numpy_linalg", "fasttape.linalg")}
 INSIDE_NUMBA = ("numba.core", "numba.extending", "numba.np", "numba.typed", "llvmlite")
-HEAVY = ("scipy", "optree", "matplotlib", "sklearn", "rich", "hypothesis")
+HEAVY = ("numba", "scipy", "optree", "matplotlib", "sklearn", "rich", "hypothesis")
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -86,7 +86,7 @@ def test_only_the_compiler_knows_numbas_inside(path):
     inside = [x for x in imported(path) if x.startswith(INSIDE_NUMBA)]
     assert not inside or path.parent.name == "compiler"
     knows_numba = any(x.partition(".")[0] == "numba" for x in imported(path))
-    assert not knows_numba or path.parent.name in ("compiler", "execute"), "only kernels are written against Numba"
+    assert not knows_numba or path.parent.name == "compiler"
 
 
 @each_file
@@ -113,15 +113,15 @@ def test_every_module_says_what_it_is(path):
 @pytest.mark.slow
 def test_import_loads_nothing_that_is_not_used():
     program = (
-        "import sys, math, numba; before = set(sys.modules); import fasttape as ft; "
-        "print(*sys.modules.keys() - before, flush=True); ft.grad(math.exp)(0.0); print(*sys.modules.keys() - before)"
+        "import sys, math; import fasttape as ft; print(*sys.modules, flush=True); "
+        "import numba; ft.grad(math.exp)(0.0); print(*sys.modules)"
     )
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
     imported, used = (line.split() for line in done.stdout.splitlines())
     assert "fasttape" in imported
     assert heavy(imported) == set()
-    assert heavy(used) <= {"scipy"}, "Numba looks for the BLAS of SciPy when it compiles or loads anything"
+    assert heavy(used) <= {"numba", "scipy"}, "Numba looks for the BLAS of SciPy when it compiles anything"
 
 
 def heavy(modules):

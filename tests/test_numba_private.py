@@ -5,9 +5,13 @@ from Numba's inside that is used in `fasttape` and has no test here.
 """
 
 import ast
+import ctypes
 import math
 import operator
+import os
 import pathlib
+import subprocess
+import sys
 from typing import NamedTuple
 
 import numba
@@ -18,6 +22,7 @@ from numba import types
 from numba.core import cgutils, compiler
 from numba.core import ir as numba_ir
 from numba.core.callconv import Status, excinfo_ptr_t
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.dispatcher import Dispatcher, ObjModeLiftedWith
 from numba.core.errors import NumbaError, TypingError, UnsupportedBytecodeError
@@ -40,11 +45,13 @@ from numba.extending import (
     register_jitable,
     register_model,
 )
+from numba.np import numpy_support
 from numba.np.ufunc.dufunc import DUFunc
 
 import fasttape
 from benchmarks.programs.memory import resident
-from fasttape.compiler.jit import INTERNAL
+from fasttape.compiler import blas, object_cache
+from fasttape.compiler.jit import INTERNAL, PLAIN, kernel
 
 PACKAGE = pathlib.Path(fasttape.__file__).parent
 INSIDE = ("numba.core", "numba.np", "numba.extending")
@@ -543,9 +550,86 @@ def test_a_constant_string_lives_with_the_code():
     assert numba.njit(lambda: first_letter())() == ord("f")
 
 
-@relies_on("get_cython_function_address")
+@compiled_only
 def test_scipy_gives_the_addresses_of_blas():
-    assert get_cython_function_address("scipy.linalg.cython_blas", "dgemm") != 0
+    assert blas.addresses("float64") == [
+        get_cython_function_address("scipy.linalg.cython_blas", name) for name in ("dgemm", "dgemv")
+    ]
+
+
+# Object code without Numba
+
+
+@relies_on("cgutils.pack_array", "context.get_abi_sizeof", "context.get_data_type")
+def test_an_array_is_made_of_an_address():
+    @intrinsic
+    def numbers(typingctx, address):
+        def emit(context, builder, sig, args):
+            made = context.make_array(sig.return_type)(context, builder)
+            size = context.get_abi_sizeof(context.get_data_type(types.float64))
+            made.data, made.meminfo = builder.inttoptr(args[0], made.data.type), ir.Constant(made.meminfo.type, None)
+            made.parent = ir.Constant(made.parent.type, None)
+            made.itemsize, made.nitems = ir.Constant(WORD, size), ir.Constant(WORD, 2)
+            made.shape = cgutils.pack_array(builder, [made.nitems])
+            made.strides = cgutils.pack_array(builder, [made.itemsize])
+            return made._getvalue()
+
+        return types.Array(types.float64, 1, "C")(types.int64), emit
+
+    memory = np.array([1.5, 2.5])
+    assert numba.njit(lambda x: numbers(x).sum() + numbers(x)[1])(memory.ctypes.data) == 6.5
+
+
+@kernel
+def doubled(x):
+    return 2 * x
+
+
+@relies_on("context.codegen", "global_compiler_lock", "numpy_support")
+def test_a_function_without_the_runtime_becomes_object_code():
+    """What calls it is a module of our own, linked with its library; the code names nothing of Numba's."""
+    with global_compiler_lock:
+        function = numba.njit(**PLAIN)(lambda a: doubled(a[0]))
+        function.compile((types.Array(numpy_support.from_dtype(np.dtype(np.int64)), 1, "C"),))
+        (made,) = function.overloads.values()
+        library = made.target_context.codegen().create_library("fasttape_upgrade")
+        module = library.create_ir_module("fasttape_upgrade")
+        names, convention = made.fndesc, made.target_context.call_conv
+        wrapper = ir.Function(module, ir.FunctionType(WORD, [WORD.as_pointer()]), "fasttape_upgrade")
+        builder = ir.IRBuilder(wrapper.append_basic_block())
+        kind = convention.get_function_type(names.restype, names.argtypes)
+        callee = cgutils.get_or_insert_function(module, kind, names.llvm_func_name)
+        array = made.target_context.make_array(names.argtypes[0])(made.target_context, builder)
+        array.data = wrapper.args[0]
+        given = [array._getvalue()]
+        _, value = convention.call_function(builder, callee, names.restype, names.argtypes, given)
+        builder.ret(value)
+        library.add_ir_module(module)
+        library.add_linking_library(made.library)
+        library.enable_object_caching()
+        library.finalize()
+    call = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(library.get_pointer_to_function("fasttape_upgrade"))
+    assert call(np.array([21]).ctypes.data) == 42
+    data = library._get_compiled_object()
+    assert not sys.platform.startswith("linux") or object_cache.undefined(data) == []
+
+
+@compiled_only
+def test_the_version_is_in_a_file_of_the_package():
+    text = (pathlib.Path(numba.__file__).parent / "_version.py").read_text()
+    assert numba.__version__ in text
+
+
+@pytest.mark.parametrize("variable", [None, "NUMBA_DISABLE_JIT=1", "NUMBA_NUM_THREADS=1", "NUMBA_NUM_THREADS="])
+def test_settings_are_what_numba_reads(variable, tmp_path):
+    program = (
+        "import sys; from fasttape.compiler import late; mine = late.DISABLED, late.threads(); "
+        "assert 'numba' not in sys.modules; from numba import config; "
+        "assert mine == (bool(config.DISABLE_JIT), config.NUMBA_NUM_THREADS), mine"
+    )
+    environment = {name: x for name, x in os.environ.items() if not name.startswith("NUMBA_")}
+    environment |= dict([variable.split("=")] if variable else [], PYTHONPATH=str(PACKAGE.parent))
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, cwd=tmp_path)
 
 
 @compiled_only
@@ -747,6 +831,9 @@ def used(path):
         if isinstance(node, ast.ImportFrom) and node.module.startswith(INSIDE):
             modules |= {x.asname or x.name: x.name for x in node.names if x.name in MODULES}
             yield from (x.name for x in node.names if x.name not in MODULES)
+        elif isinstance(node, ast.Call) and dotted(node.func) == "Late" and isinstance(node.args[0], ast.Constant):
+            package, _, name = node.args[0].value.rpartition(".")
+            modules |= {name: name} if package in INSIDE else {}
     for node in ast.walk(tree):
         head, _, rest = (dotted(node) or "").removeprefix("self.").partition(".")
         if rest and head in modules:
