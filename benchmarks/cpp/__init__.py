@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fasttape.compiler.machine import host
+from fasttape.compiler.loading import host
 
 HERE = pathlib.Path(__file__).parent
 COMPILER = os.environ.get("CXX", "g++")

@@ -22,19 +22,28 @@ STATE = 6
 FIELDS = ("state",)
 
 # Nodes describe the arguments of a sweep: a tuple comes before its items
-KIND, CLS, PARENT, INDEX, EXTENT, DTYPE = range(6)  # EXTENT: the length of a tuple, the dimensions of an array
-WIDTH = 6
+KIND, CLS, PARENT, INDEX, EXTENT, DTYPE, STRIDED = range(7)  # EXTENT: the length of a tuple, dimensions of an array
+WIDTH = 7
 INTEGER, TRUTH, TUPLE, ARRAY = range(4)
 MOST = 64  # nodes
 ROOM = 256  # words
 
 
 @kernel
-def is_plain(x, dtype, ndim):
-    """Whether an array is contiguous and has a dtype and dimensions."""
-    flags = capi.C_CONTIGUOUS | capi.ALIGNED
-    same = capi.word_at(x + capi.DESCRIPTOR) == dtype and capi.half_at(x + capi.NDIM) == ndim
-    return same and capi.half_at(x + capi.FLAGS) & flags == flags
+def lay_array(x, dtype, ndim, strided, given, at):
+    """Lay an array down, from word `at` on; the word behind it, 0 if the array is not as described."""
+    flags = capi.ALIGNED | (0 if strided else capi.C_CONTIGUOUS)
+    if capi.word_at(x + capi.DESCRIPTOR) != dtype or capi.half_at(x + capi.NDIM) != ndim:
+        return 0
+    if capi.half_at(x + capi.FLAGS) & flags != flags:
+        return 0
+    given[at] = capi.word_at(x + capi.DATA)
+    shape, strides = capi.word_at(x + capi.DIMENSIONS), capi.word_at(x + capi.STRIDES)
+    for d in range(ndim):
+        given[at + 1 + d] = capi.word_at(shape + 8 * d)
+        if strided:
+            given[at + 1 + ndim + d] = capi.word_at(strides + 8 * d)
+    return at + 1 + ndim * (1 + strided)
 
 
 @kernel
@@ -52,12 +61,9 @@ def lay(nodes, count, arguments, objects, given):
             if capi.tuple_size(x) != extent:
                 return False
         elif kind == ARRAY:
-            if not is_plain(x, nodes[row + DTYPE], extent):
+            at = lay_array(x, nodes[row + DTYPE], extent, nodes[row + STRIDED], given, at)
+            if at == 0:
                 return False
-            given[at] = capi.word_at(x + capi.DATA)
-            for d in range(extent):
-                given[at + 1 + d] = capi.word_at(capi.word_at(x + capi.DIMENSIONS) + 8 * d)
-            at += 1 + extent
         else:
             given[at] = capi.integer_value(x)
             if given[at] == -1 and capi.error():
@@ -133,21 +139,22 @@ def described(arguments: tuple[Any, ...]) -> list[list[int]] | None:
     nodes: list[list[int]] = []
 
     def add(x: Any, parent: int, index: int) -> bool:
-        kind, extent, dtype = INTEGER, 0, 0
+        kind, extent, dtype, strided = INTEGER, 0, 0, 0
         if isinstance(x, tuple):
             kind, extent = TUPLE, len(x)
         elif isinstance(x, np.ndarray):
-            kind, extent, dtype = ARRAY, x.ndim, id(x.dtype)
+            kind, extent, dtype, strided = ARRAY, x.ndim, id(x.dtype), int(not x.flags.c_contiguous)
         elif isinstance(x, bool):
             kind = TRUTH
         at = len(nodes)
-        nodes.append([kind, id(type(x)), parent, index, extent, dtype])
+        nodes.append([kind, id(type(x)), parent, index, extent, dtype, strided])
         items = enumerate(x) if kind == TUPLE else ()
-        plain = kind != ARRAY or (x.flags.c_contiguous and x.flags.aligned and type(x) is np.ndarray)
+        plain = kind != ARRAY or (x.flags.aligned and type(x) is np.ndarray)
         return plain and (kind != INTEGER or type(x) is int) and all(add(item, at, k) for k, item in items)
 
     known = all(add(x, -1, k) for k, x in enumerate(arguments))
-    return nodes if known and len(nodes) <= MOST and sum(1 + row[EXTENT] for row in nodes) <= ROOM else None
+    size = sum(1 + row[EXTENT] * (1 + row[STRIDED]) for row in nodes)
+    return nodes if known and len(nodes) <= MOST and size <= ROOM else None
 
 
 class State:

@@ -48,7 +48,7 @@ call_object = function("PyObject_Call", WORD, WORD, WORD, WORD)
 same_bytes = function("memcmp", types.int32, WORD, WORD, WORD)
 
 # The fields of NumPy's arrays, which belong to its binary interface
-DATA, NDIM, DIMENSIONS, DESCRIPTOR, FLAGS = 16, 24, 32, 56, 64
+DATA, NDIM, DIMENSIONS, STRIDES, DESCRIPTOR, FLAGS = 16, 24, 32, 40, 56, 64
 C_CONTIGUOUS, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400
 CONTENTS = FIRST_FIELD  # of a closure cell
 EQUAL = 2  # how to compare
