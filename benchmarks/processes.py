@@ -9,6 +9,7 @@ import tempfile
 from typing import NamedTuple
 
 from benchmarks.harness import Figure, Problem, relative
+from benchmarks.jax_beside import HAS_JAX
 
 PROGRAMS = pathlib.Path(__file__).with_name("programs")
 
@@ -75,10 +76,12 @@ PROBLEMS = (
             "numba, one cached function": warm("example1_numba.py"),
             "fasttape warm": warm("example1_fasttape.py"),
             "fasttape cold": cold("example1_fasttape.py"),
-        },
+        }
+        | ({"JAX jitted": warm("example1_jax.py")} if HAS_JAX else {}),
         (
-            relative("fasttape warm", "numba, one cached function", 1.25),
+            relative("fasttape warm", "numba, one cached function", 0.5),
             Figure("seconds with empty caches", lambda t: t["fasttape cold"], 8.0),
+            *((relative("fasttape warm", "JAX jitted", 0.35),) if HAS_JAX else ()),
         ),
         least=12,
     ),

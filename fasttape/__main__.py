@@ -61,6 +61,8 @@ def warmup() -> int:
     ft.compile(lambda x: x * x)(3.0)
     ft.jacrev(lambda a: np.tanh(a @ a))(weights)
     ft.jacfwd(lambda x: x * x[:1])(np.ones(9))
+    ft.hessian(lambda x: np.sum(x * x * x))(np.ones(9))
+    ft.vmap(ft.grad(lambda x: x * x))(np.ones(9))
     ft.vjp(lambda x: x * x, 3.0)[1](1.0)
     ft.linearize(lambda x: x * x, 3.0)[1](1.0)
     tape = ft.record(lambda x: x[0] * x[0] + x[1] * x[1] + x[0] * x[1] + x[1] * x[0], [3.0, 4.0])

@@ -288,6 +288,15 @@ def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
         assert works()
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="takes the right to be another user")
+def test_a_user_without_a_home():
+    program = "import os; from fasttape.compiler import object_cache as c; os.setuid(54321); "
+    program += "c.keep('key', b''); print(c.load('key'))"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(pathlib.Path(ft.__file__).parents[1])}
+    command = [sys.executable, "-c", program]
+    assert subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout == "None\n"
+
+
 def test_a_full_disk(folder):
     """Files of this process may not grow: nothing half-written is left."""
     for path in files(folder):

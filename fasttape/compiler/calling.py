@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 
 from fasttape.compiler.jit import Entry, entry, kernel
-from fasttape.compiler.late import Late
+from fasttape.compiler.late import capi
 from fasttape.compiler.objects import CALL_SLOT, FIRST_FIELD, NATIVE, TYPE_FIELD, extend, offset_of
-
-capi = Late("fasttape.compiler.capi")
 
 NEXT, ATTEMPT = range(2)  # of every state: the next one, and the function of a state and arguments that answers a call
 CODE, NODES, COUNT, SIZE = range(2, 6)  # of a sweep's: its code, a description of arguments, how long, and how many

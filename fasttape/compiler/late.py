@@ -19,7 +19,7 @@ class Late(types.ModuleType):
         return found
 
 
-numba = Late("numba")
+numba, capi = Late("numba"), Late("fasttape.compiler.capi")
 FILE = ".numba_config.yaml"  # where Numba reads settings, too
 
 

@@ -6,9 +6,7 @@ Addresses and steps are words that arrive as arguments. The twins see the same m
 import numpy as np
 
 from fasttape.compiler.jit import kernel
-from fasttape.compiler.late import DISABLED, Late
-
-capi = Late("fasttape.compiler.capi")
+from fasttape.compiler.late import DISABLED, capi
 
 
 @kernel

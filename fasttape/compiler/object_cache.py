@@ -18,6 +18,7 @@ from llvmlite import binding
 
 LIMIT = 64 << 20  # bytes of all files
 CHECKSUM = 32
+UNUSABLE = (OSError, RuntimeError, AttributeError)  # no file, no rights; a user without a home; a system without users
 MATHEMATICS = (
     *("floor", "ceil", "trunc", "rint", "fmod", "sqrt", "cbrt", "hypot", "pow", "exp", "exp2", "expm1"),
     *("log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sincos"),
@@ -54,9 +55,9 @@ def opened(folder: pathlib.Path) -> bool:
 
 def load(key: str, folder: pathlib.Path | None = None) -> bytes | None:
     """The object code that was kept under a key, if it is what was written."""
-    folder = default_folder() if folder is None else folder
-    path = folder / f"{key}.o"
     try:
+        folder = default_folder() if folder is None else folder
+        path = folder / f"{key}.o"
         if not opened(folder):
             return None
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
@@ -68,15 +69,15 @@ def load(key: str, folder: pathlib.Path | None = None) -> bytes | None:
             path.unlink()
             return None
         os.utime(path)  # it was of use: others go first
-    except (OSError, AttributeError):  # no such file, no such rights; or a system without users
+    except UNUSABLE:
         return None
     return data
 
 
 def keep(key: str, data: bytes, folder: pathlib.Path | None = None) -> None:
     """Keep object code under a key, if that is possible."""
-    folder = default_folder() if folder is None else folder
     try:
+        folder = default_folder() if folder is None else folder
         if not (opened(folder) and familiar(data)):
             return
         handle, name = tempfile.mkstemp(dir=folder, suffix=".part")
@@ -88,7 +89,7 @@ def keep(key: str, data: bytes, folder: pathlib.Path | None = None) -> None:
             os.unlink(name)
             raise
         shrink(folder)
-    except (OSError, AttributeError):
+    except UNUSABLE:
         return
 
 

@@ -4,8 +4,9 @@ import functools
 
 import numpy as np
 
-from fasttape.compiler.calling import ATTEMPT, capi
+from fasttape.compiler.calling import ATTEMPT
 from fasttape.compiler.jit import entry, kernel
+from fasttape.compiler.late import capi
 from fasttape.execute.blocks import BLOCK, BUFFERS
 from fasttape.execute.conversion import build, make_placed, matches
 from fasttape.execute.entries import ALL

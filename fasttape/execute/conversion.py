@@ -7,8 +7,8 @@ the kind of its parent. No answer is ever wrong: what is not exactly as describe
 
 import numpy as np
 
-from fasttape.compiler.calling import capi
 from fasttape.compiler.jit import kernel
+from fasttape.compiler.late import capi
 from fasttape.compiler.objects import TYPE_FIELD
 from fasttape.execute.blocks import LINE
 from fasttape.execute.entries import ALL

@@ -11,10 +11,9 @@ import numpy as np
 
 from fasttape import ops
 from fasttape.compiler.blas import addresses
-from fasttape.compiler.calling import capi
 from fasttape.compiler.dispatch import steps
 from fasttape.compiler.jit import entry
-from fasttape.compiler.late import DISABLED
+from fasttape.compiler.late import DISABLED, capi
 from fasttape.compiler.structural import STRUCTURAL
 from fasttape.compiler.sweeps import sweep
 from fasttape.execute.arrays import STEPS
