@@ -81,7 +81,7 @@ def evaluate(context, builder, row, operands):
     found, inner = function(builder.module, name, [x.type for x in operands], REAL)
     callee = context.typing_context.resolve_value_type(rule)
     signature = callee.get_call_type(context.typing_context, kinds, {})
-    compiled = rule.overloads[signature.args]
+    compiled = callee.dispatcher.overloads[signature.args]
     context.add_linking_libs([compiled.library])
     if inner is not None:
         _, value = context.call_internal_no_propagate(inner, compiled.fndesc, signature, found.args)
