@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fasttape.compiler.calling import Caller, State, caller_class, described
+from fasttape.compiler.calling import NEXT, Caller, State, caller_class, described
 from fasttape.compiler.jit import Entry, building, compiled
 from fasttape.compiler.late import DISABLED
 from fasttape.compiler.objects import NATIVE
@@ -56,7 +56,7 @@ class sweep:  # a decorator
         nodes = described(arguments) if NATIVE else None
         if nodes is not None:
             self.states.insert(0, State(nodes, len(arguments), code.address, [x.dtype for x in arrays(arguments)]))
-            self.states[0].words[0] = self.now.state
+            self.states[0].words[NEXT] = self.now.state
             self.now.state = self.states[0].address
         return code, CODE(code.address)
 
