@@ -20,21 +20,16 @@ CODE = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)
 
 
 class sweep:  # a decorator
-    """A function as `.now`; other than Python's it is compiled when it is first called."""
+    """A function as `.now`; other than Python's it is compiled when it is first called.
+
+    From the second call on, compiled code takes the arguments apart: what is called once is not worth loading it for.
+    """
 
     def __init__(self, function: Callable[..., Any]):
         self.function, self.lock = function, threading.RLock()
         self.forms: dict[Any, tuple[Entry, Any]] = {}
-        self.states: list[State] = []
-        self.now: Any = function if DISABLED else self.first
-
-    def first(self, *arguments: Any) -> int:
-        with self.lock:
-            if self.now == self.first:
-                made = caller_class(Caller)()
-                made.otherwise, made.state = self.run, 0
-                self.now = made
-        return self.now(*arguments)
+        self.states: dict[Any, State | None] = {}
+        self.now: Any = function if DISABLED else self.run
 
     def run(self, *arguments: Any) -> int:
         """A call that compiled code did not take apart by itself."""
@@ -42,6 +37,8 @@ class sweep:  # a decorator
         with self.lock:
             if kinds not in self.forms:
                 self.forms[kinds] = self.compile(kinds, arguments)
+            elif NATIVE and kinds not in self.states:
+                self.states[kinds] = self.describe(arguments, self.forms[kinds][0].address)
             _, call = self.forms[kinds]
         given = [word for x in arguments for word in words(x)] or [0]
         memory = (ctypes.c_int64 * len(given))(*given)
@@ -53,12 +50,20 @@ class sweep:  # a decorator
         f = self.function
         key = f.__module__, f.__qualname__, repr(kinds)
         code = compiled(key, lambda symbol: building.words_function(f, arguments, symbol), f"the {f.__name__} sweep")
-        nodes = described(arguments) if NATIVE else None
-        if nodes is not None:
-            self.states.insert(0, State(nodes, len(arguments), code.address, [x.dtype for x in arrays(arguments)]))
-            self.states[0].words[NEXT] = self.now.state
-            self.now.state = self.states[0].address
         return code, CODE(code.address)
+
+    def describe(self, arguments: tuple[Any, ...], code: int) -> State | None:
+        """Let compiled code take arguments like these apart, if it can."""
+        nodes = described(arguments)
+        if nodes is None:
+            return None
+        if not isinstance(self.now, Caller):
+            made = caller_class(Caller)()
+            made.otherwise, made.state = self.run, 0
+            self.now = made
+        state = State(nodes, len(arguments), code, [x.dtype for x in arrays(arguments)])
+        state.words[NEXT], self.now.state = self.now.state, state.address
+        return state
 
 
 def kind(x: Any) -> Any:
