@@ -17,10 +17,11 @@ from fasttape.batches import Batch, placed_axis, spread, ways
 from fasttape.binding import NOTHING
 from fasttape.derivatives import is_constant, shape_of
 from fasttape.errors import ArgumentError, LeakError, OutputError, RandomnessError
-from fasttape.execute.batch import choose, run
+from fasttape.execute.batch import run
 from fasttape.execute.points import HELD, Points, elements
 from fasttape.inner_batch import record_inside
 from fasttape.recording import Recording, name_of, record_call
+from fasttape.stacked import choose
 from fasttape.transform import nested
 from fasttape.transform.optimize import optimize
 
@@ -108,7 +109,7 @@ def run_plain(f: Any, keywords: Any, batch: Batch, out_axes: Any, threads: int |
         targets = [elements(x) for x in arrays]
         steps = [np.full(a.size, x.strides[0], np.int64) for a, x in zip(targets, arrays, strict=True)]
         ends = joined(targets, np.uint64), joined(steps, np.int64)
-        executor = choose(recording.program, len(chosen)).executor
+        executor = choose(recording.program, len(chosen), inputs.steps == 0).executor
         run(executor, Points(len(chosen), inputs.addresses, inputs.steps, *ends, failed), threads)
         results.settle(recording, arrays, chosen)
         return failed

@@ -13,11 +13,12 @@ import numpy as np
 from fasttape.decode import count_operations
 from fasttape.errors import InvalidTapeError
 from fasttape.evaluation import guard_error
-from fasttape.execute.batch import choose, run
+from fasttape.execute.batch import run
 from fasttape.execute.calls import Rule
 from fasttape.execute.interpreter import address
 from fasttape.execute.points import HELD, Points
 from fasttape.program import Program
+from fasttape.stacked import choose
 from fasttape.transform.programs import pullback_program, pushforward_program
 from fasttape.verify import verify
 
@@ -76,7 +77,7 @@ class Mapped(Rule):
     @functools.cached_property
     def executor(self) -> Any:
         """What runs the program."""
-        return choose(self.program, self.points).executor
+        return choose(self.program, self.points, self.sources.steps == 0).executor
 
     def forward(self, x: Any, *, keep: bool) -> tuple[Any, Any]:
         y, failed = self.evaluate(x)

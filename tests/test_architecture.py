@@ -32,6 +32,7 @@ LAYERS += (
     "linalg",
     "implicit",
     "checkpoint",
+    "stacked",
     "batches",
     "mapped",
     "inner_batch",

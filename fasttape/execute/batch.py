@@ -58,6 +58,17 @@ def against_lanes(program: Program) -> str:
     return ""
 
 
+def block_of(program: Program, size: int, memory: int, most: int) -> int:
+    """Points in blocks that are as equal as possible, of at most so many bytes of values and so many points."""
+    fitting = max(1, min(most, memory // (program.slots * program.dtype.itemsize)))
+    return max(1, -(-size // max(1, -(-size // fitting))))
+
+
+def for_blocks(program: Program, size: int) -> str:
+    """Why instructions should run once for a block of points, with an axis more, or nothing."""
+    return "" if program.rules or size < 2 else "try"
+
+
 def evaluate(program: Program, points: Points, threads: int | None = None) -> None:
     """Run a program at all points, by at most `threads` threads; None: as many as Numba uses."""
     run(choose(program, points.size).executor, points, threads)
