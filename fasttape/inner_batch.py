@@ -1,11 +1,12 @@
 """A batch inside a recording: a call of a `Mapped` rule for each way that the function takes through it."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fasttape import trees
-from fasttape.batches import Batch, placed_axis, spread, ways
+from fasttape.batches import Batch, another_way, placed_axis, spread, ways
 from fasttape.errors import OutputError
 from fasttape.execute.points import HELD
 from fasttape.mapped import Mapped, Places
@@ -16,10 +17,12 @@ from fasttape.recorders.freeze import freeze
 from fasttape.recorders.instructions import copied
 from fasttape.recorders.lift import run_lifted
 from fasttape.recording import OPEN
+from fasttape.stacked import in_place
 from fasttape.transform.nested import fresh_input
-from fasttape.transform.operands import slots_of
+from fasttape.transform.map import Map, Slots, pieces_of
+from fasttape.transform.operands import gathered, slots_of
 from fasttape.transform.optimize import optimize
-from fasttape.transform.programs import narrowed
+from fasttape.transform.programs import narrowed, spans_of_inputs
 
 
 class Way(NamedTuple):
@@ -50,22 +53,16 @@ def record_inside(builder: Any, f: Any, keywords: Any, batch: Batch, out_axes: A
     first = found[0][0]
     if any((way.structure, way.shapes) != (first.structure, first.shapes) for way, _ in found):
         raise OutputError(f"{batch.name} returns results of other shapes at other points of the batch")
-    width = int(first.program.outputs.size)
-    parts = [results(builder, way, batch, chosen, width) for way, chosen in found if len(chosen)]
-    rows = TracedArray.run(builder, 0, (0, width)) if not parts else parts[0]
-    if len(parts) > 1:
-        order = np.argsort(np.concatenate([chosen for _, chosen in found]))
-        rows = np.concatenate(parts)[order]
+    parts = [results(builder, way, batch, chosen) for way, chosen in found if len(chosen)]
+    order = np.argsort(np.concatenate([chosen for _, chosen in found])) if len(parts) > 1 else None
     axes = spread(out_axes, trees.unflatten(first.structure, range(len(first.shapes))), "out_axes")
-    leaves, at = [], 0
-    for shape, boolean, axis in zip(first.shapes, first.booleans, axes, strict=True):
-        size = int(np.prod(shape, dtype=np.int64))
-        leaf = np.moveaxis(
-            rows[:, at : at + size].reshape((batch.size, *shape)), 0, placed_axis(batch.name, axis, shape)
-        )
+    leaves = []
+    for k, (shape, boolean, axis) in enumerate(zip(first.shapes, first.booleans, axes, strict=True)):
+        rows = parts[0][k] if parts else TracedArray.run(builder, 0, (0, math.prod(shape)))
+        rows = rows if order is None else np.concatenate([part[k] for part in parts])[order]
+        leaf = np.moveaxis(rows.reshape((batch.size, *shape)), 0, placed_axis(batch.name, axis, shape))
         leaf.boolean = boolean
         leaves.append(leaf)
-        at += size
     return trees.unflatten(first.structure, leaves)
 
 
@@ -123,7 +120,44 @@ def rule_of(batch: Batch, way: Way, points: int) -> Mapped:
     return Mapped(batch.name, way.program, points, inputs, sources, points * width, targets)
 
 
-def results(builder: Any, way: Way, batch: Batch, chosen: Any, width: int) -> Any:
-    """The results at some points, one row for each."""
-    made = call(builder, rule_of(batch, way, len(chosen)), operands(builder, way, batch, chosen))
-    return made.reshape((len(chosen), width))
+def results(builder: Any, way: Way, batch: Batch, chosen: Any) -> list[Any]:
+    """The results at some points: for each leaf its numbers, one row for each point."""
+    given, points = operands(builder, way, batch, chosen), len(chosen)
+    sizes = [math.prod(shape) for shape in way.shapes]
+    if in_place(way.program, points):
+        slots = recorded(builder, way, batch, given, points)
+        return [gathered(builder, part) for part in trees.cut(slots, sizes)]
+    made = call(builder, rule_of(batch, way, points), given).reshape((points, sum(sizes)))
+    return [made[:, stop - size : stop] for size, stop in zip(sizes, np.cumsum(sizes).tolist(), strict=True)]
+
+
+def recorded(builder: Any, way: Way, batch: Batch, given: Any, points: int) -> Any:
+    """Record a program at some points on the tape that is there; the slots of its outputs, a row for each point."""
+    program, inputs = way.program, sources(builder, way, given)
+    borders = np.diff(inputs.first, prepend=0) != 1
+    pieces = pieces_of(inputs.step == 0, spans_of_inputs(program).tolist()) + np.cumsum(borders)
+    before = len(builder.guards)
+    made = Map(builder, program, points, inputs, pieces)
+    made.record()
+    if before < len(builder.guards):
+        values = builder.evaluate()
+        at = [instruction for instruction, _ in builder.guards[before:]]
+        _, conditions, outcomes = (column[at] for column in builder.columns.arrays)
+        if ((values[conditions] != 0.0) != (outcomes != 0)).any():
+            raise another_way(batch.name)
+    return Slots(made.first, made.step).at(program.outputs).of(points)
+
+
+def sources(builder: Any, way: Way, given: Any) -> Slots:
+    """The slots of the inputs."""
+    found, rows = np.zeros((2, len(way.sources)), np.int64), iter(given)
+    taken = {-1: next(rows)} if way.shared.size else {}
+    taken |= {k: next(rows) for k, numbers in enumerate(way.taken) if numbers}
+    for k, x in taken.items():
+        x = x if k < 0 or x.root.table is None else copied(x)
+        slots = x.slots.astype(np.int64)
+        step = 0 if k < 0 or len(slots) < 2 else int(slots[1, 0] - slots[0, 0])
+        chosen = [i for i, (leaf, _) in enumerate(way.sources) if leaf == k]
+        numbers = [way.sources[i][1] for i in chosen]
+        found[0, chosen], found[1, chosen] = slots.reshape(-1)[numbers] if k < 0 else slots[0, numbers], step
+    return Slots(*found)

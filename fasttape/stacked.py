@@ -34,6 +34,12 @@ def choose(program: Program, size: int, shared: np.ndarray) -> Choice:
     return Choice(stacked, f"stacked: {stacked.lanes} points at a time as one more axis of arrays, {reason}")
 
 
+def in_place(program: Program, points: int) -> bool:
+    """Whether a batch inside a recording is recorded there, like array code; else it is a call."""
+    import os
+    return not program.rules and program.slots * points <= int(os.environ.get("INLINE", 1 << 30))
+
+
 class Stacked:
     """The executor of a program without calls, for points that share some of their inputs."""
 

@@ -229,8 +229,6 @@ class Map:
         """Products of matrices: elementwise ones where nothing is summed, one where points share a matrix."""
         *outer, m, n, k = shape
         size = self.size * math.prod(shape[:-1])
-        if k == 1:
-            return self.elementwise(MUL, shape, [x, y])
         if not outer and n == 1 and not x.step:  # rows by the transposed matrix
             y = self.by_rows(y, k)
             matrix, (row, _, column) = [self.size, m, k], x.strides
@@ -241,7 +239,7 @@ class Map:
             row = x.step if m == 1 else x.strides[0]
             left, right = (x.first, [row, 0, x.strides[2]], None), (y.first, y.strides, None)
             return record(self.builder, GEMM, 0, [self.size * m, n, k], [left, right], size)
-        if m * n * k <= SMALL:
+        if k > 1 and m * n * k <= SMALL:
             first = self.elementwise(MUL, shape, [x, y])
             made = Moved(first, math.prod(shape), dense_strides(shape), None)
             return self.reduction(ADD, shape, made, math.prod(shape[:-1]), leading=False)
