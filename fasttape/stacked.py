@@ -14,44 +14,37 @@ from fasttape.execute import batch
 from fasttape.execute.batch import Choice
 from fasttape.execute.interpreter import Workspace
 from fasttape.execute.plan import Plan
-from fasttape.execute.points import HELD, Points
+from fasttape.execute.points import HELD, PointByPoint, Points
 from fasttape.layout import FORWARD, GUARD
 from fasttape.program import Program
 from fasttape.transform.map import Slots, mapped_program, pieces_of
 from fasttape.transform.optimize import without
 from fasttape.transform.programs import spans_of_inputs
 
-BLOCK = 1 << 20  # bytes that the numbers of a block should need at most
-MOST = 4096  # points in a block
-
 
 def choose(program: Program, size: int, shared: np.ndarray) -> Choice:
     """The executor for a program at `size` points at once, which share some inputs; it runs at any points that do."""
-    reason = batch.for_blocks(program, size)
+    reason = batch.for_blocks(program)
     if not reason:
-        return batch.choose(program)
-    stacked = Stacked(program, size, shared)
-    return Choice(stacked, f"stacked: {stacked.lanes} points at a time as one more axis of arrays, {reason}")
-
-
-def in_place(program: Program, points: int) -> bool:
-    """Whether a batch inside a recording is recorded there, like array code; else it is a call."""
-    import os
-    return not program.rules and program.slots * points <= int(os.environ.get("INLINE", 1 << 30))
+        return batch.choose(program, size)
+    lanes = batch.block_of(program, size, np.count_nonzero(shared))
+    if size < batch.FEWEST or lanes == 1:
+        return Choice(PointByPoint(program), f"point by point: {size} points, {lanes} at a time in cache, {reason}")
+    stacked = Stacked(program, lanes, shared)
+    return Choice(stacked, f"stacked: {lanes} points at a time as one more axis of arrays, {reason}")
 
 
 class Stacked:
     """The executor of a program without calls, for points that share some of their inputs."""
 
-    def __init__(self, program: Program, size: int, shared: np.ndarray):
-        self.program = program
-        self.lanes = batch.block_of(program, size, BLOCK, MOST)
+    def __init__(self, program: Program, lanes: int, shared: np.ndarray):
+        self.program, self.lanes = program, lanes
         guards = program.guards[:, 0]
         self.guards = list(zip(guards.tolist(), (program.b[guards] != 0).tolist(), strict=True))
         conditions = np.concatenate([program.outputs, program.a[guards]])
         bare = without(program._replace(outputs=conditions), program.ops == GUARD)
         self.pieces = pieces_of(shared, spans_of_inputs(bare).tolist())
-        self.mapped = mapped_program(bare, self.lanes, shared, self.pieces)
+        self.mapped = mapped_program(bare, lanes, shared, self.pieces)
         self.plan = Plan(self.mapped.program, ())
         self.resumed = self.mapped.program.first_result + int(sizes(self.mapped.program)[: self.mapped.once].sum())
 

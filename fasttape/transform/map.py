@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fasttape import ops
-from fasttape.decode import result_starts, scalar_operands
+from fasttape.decode import extents, result_starts, scalar_operands
 from fasttape.layout import (
     CALL,
     CODE,
@@ -285,8 +285,7 @@ def array_operand(aux, place, k) -> Operand:
 
 def fields(aux, place):
     """The shape, the row and the parameter of an array instruction."""
-    shape = aux[place + SHAPE : place + SHAPE + aux[place + NDIM]].tolist()
-    return shape, int(aux[place + CODE]), int(aux[place + PARAM])
+    return extents(aux, place), int(aux[place + CODE]), int(aux[place + PARAM])
 
 
 def dense_strides(shape) -> list[int]:
