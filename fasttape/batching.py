@@ -47,10 +47,21 @@ class Results:
             raise OutputError(
                 f"{self.batch.name} returns results of other shapes or types at other points of the batch"
             )
+        else:
+            self.promote(recording)
+
+    def promote(self, recording: Recording) -> None:
+        """Let arrays hold the results of another recording as well: where one is an integer, the other a float."""
+        for k, (out, (x, axis)) in enumerate(zip(recording.outputs, self.arrays, strict=True)):
+            dtype = dtype_of(out, recording)
+            if dtype != x.dtype:
+                same = (dtype.kind == "f") == (x.dtype.kind == "f")
+                wanted = np.promote_types(dtype, x.dtype) if same else max(dtype, x.dtype, key=lambda d: d.kind == "f")
+                self.arrays[k] = x.astype(wanted), axis
 
     def described(self, recording: Recording) -> Any:
         """What all points have to have in common."""
-        return recording.structure, [(shape_of(out), dtype_of(out, recording).kind) for out in recording.outputs]
+        return recording.structure, [(shape_of(out), dtype_of(out, recording) == bool) for out in recording.outputs]
 
     def made(self, out: Any, axis: Any, recording: Recording) -> Any:
         shape, dtype = shape_of(out), dtype_of(out, recording)

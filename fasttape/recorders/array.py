@@ -206,12 +206,13 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def copy(self, order="C"):
         """The same slots under a root of their own; nothing is appended to the tape."""
+        builder = here(self.builder)
         if self.root.table is None and self.geometry is self.root.numbers:
-            return TracedArray.run(self.builder, self.root.first, self.shape, boolean=self.boolean)
+            return TracedArray.run(builder, self.root.first, self.shape, boolean=self.boolean)
         if self.root.table is None and self.geometry.flags.c_contiguous and self.size:
             first = self.root.first + int(self.geometry.flat[0])
-            return TracedArray.run(self.builder, first, self.shape, boolean=self.boolean)
-        return TracedArray.listed(self.builder, self.slots, boolean=self.boolean)
+            return TracedArray.run(builder, first, self.shape, boolean=self.boolean)
+        return TracedArray.listed(builder, self.slots, boolean=self.boolean)
 
     def view(self, *args, **kwargs):
         if args or kwargs:
