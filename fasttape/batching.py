@@ -61,7 +61,7 @@ class Results:
 
     def described(self, recording: Recording) -> Any:
         """What all points have to have in common."""
-        return recording.structure, [(shape_of(out), dtype_of(out, recording) == bool) for out in recording.outputs]
+        return recording.structure, [(shape_of(out), dtype_of(out, recording).kind == "b") for out in recording.outputs]
 
     def made(self, out: Any, axis: Any, recording: Recording) -> Any:
         shape, dtype = shape_of(out), dtype_of(out, recording)

@@ -18,8 +18,8 @@ from fasttape.recorders.freeze import freeze
 from fasttape.recorders.instructions import copied
 from fasttape.recorders.lift import run_lifted
 from fasttape.recording import OPEN
-from fasttape.transform.nested import fresh_input
 from fasttape.transform.map import Map, Slots, pieces_of
+from fasttape.transform.nested import fresh_input
 from fasttape.transform.operands import gathered, slots_of
 from fasttape.transform.optimize import optimize
 from fasttape.transform.programs import narrowed, spans_of_inputs

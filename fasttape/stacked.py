@@ -56,7 +56,9 @@ class Stacked:
         memory = Memory(values, self.lanes, points.size)
         sources = memory.pairs(points.sources, points.source_steps, made.inputs)
         targets = memory.pairs(points.targets, points.target_steps, made.outputs.at(slice(outputs)))
-        conditions = [memory.rows(int(x), 0, int(step), 1) for x, step in zip(*made.outputs.at(slice(outputs, None)))]
+        conditions = [
+            memory.rows(int(x), 0, int(step), 1) for x, step in zip(*made.outputs.at(slice(outputs, None)), strict=True)
+        ]
         begin, slot = 0, made.program.first_result
         for start in range(first, last, self.lanes):
             stop = min(start + self.lanes, last)

@@ -2,6 +2,8 @@
 
 import contextlib
 import math
+import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fasttape as ft
-from fasttape import batching, mapped, stacked
+from fasttape import stacked
 from fasttape.errors import OutputError
 from fasttape.execute import batch
 from fasttape.transform.map import mapped_program, pieces_of
@@ -122,7 +124,7 @@ def looped(f, args):
     return [np.array(leaf) for leaf in zip(*found, strict=True)]
 
 
-IN_AXES = (None, None, 0, 0)
+IN_AXES, IN_EXAMPLES = (None, None, 0, 0), (None, 0, 0)
 
 
 @each_route
@@ -191,8 +193,8 @@ def test_gradients_of_each_example(name, size, dtype, rtol):
     layers, x, y = network(1, size, dtype=dtype)
     expected = gradients_by_hand(layers, x, y)
     with route(name):
-        found = ft.vmap(ft.grad(loss), in_axes=(None, 0, 0))(layers, x, y)
-        total = ft.grad(lambda layers: np.sum(ft.vmap(loss, in_axes=(None, 0, 0))(layers, x, y)))(layers)
+        found = ft.vmap(ft.grad(loss), IN_EXAMPLES)(layers, x, y)
+        total = ft.grad(lambda layers: np.sum(ft.vmap(loss, IN_EXAMPLES)(layers, x, y)))(layers)
     for one, together, right in zip(leaves(found), leaves(total), leaves(expected), strict=True):
         assert one.dtype == together.dtype == dtype
         np.testing.assert_allclose(one, right, rtol=rtol, atol=rtol)
@@ -279,8 +281,8 @@ def test_conditions_of_array_code(name):
 def test_an_empty_batch_of_arrays(name):
     layers, x, y = network(2, 0)
     with route(name):
-        found = ft.vmap(ft.grad(loss), in_axes=(None, 0, 0))(layers, x, y)
-        total = ft.grad(lambda layers: np.sum(ft.vmap(loss, in_axes=(None, 0, 0))(layers, x, y)))(layers)
+        found = ft.vmap(ft.grad(loss), IN_EXAMPLES)(layers, x, y)
+        total = ft.grad(lambda layers: np.sum(ft.vmap(loss, IN_EXAMPLES)(layers, x, y)))(layers)
     for one, together, like in zip(leaves(found), leaves(total), leaves(layers), strict=True):
         assert one.shape == (0, *like.shape)
         assert np.array_equal(together, np.zeros_like(like))
@@ -310,7 +312,7 @@ def test_one_product_for_all_points():
 def test_threads_give_the_same_bits(name):
     layers, x, y = network(3, 3_000)
     with route(name):
-        one, two = (ft.vmap(ft.grad(loss), (None, 0, 0), threads=k)(layers, x, y) for k in (1, 2))
+        one, two = (ft.vmap(ft.grad(loss), IN_EXAMPLES, threads=k)(layers, x, y) for k in (1, 2))
     assert bits(leaves(one)) == bits(leaves(two))
 
 
@@ -334,6 +336,35 @@ def test_zero_absorbs():
         with route(name):
             assert ft.grad(lambda w: np.sum(ft.vmap(f, (None, 0))(w, x)))(np.ones(2)).tolist() == [0.5, 1.0]
             assert ft.vmap(ft.grad(f), (None, 0))(np.ones(2), x).tolist() == [[0.0, 1.0], [0.5, 0.0]]
+
+
+@pytest.mark.parametrize("name", ["in blocks", "as they choose"])
+def test_memory_of_a_batch_is_that_of_a_block(name):
+    """A hidden layer of 300 at 20,000 points would be 48 MB, and there are several arrays like it."""
+    (v, b), (w, c) = layers = network(5, 0, inputs=2, hidden=300, outputs=1)[0]
+    x, y = RNG.normal(size=(20_000, 2)), RNG.normal(size=(20_000, 1))
+    with route(name), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch, "CALLED", 1 << 18)
+        patch.setattr(batch, "BLOCK", 1 << 20)
+        slope = ft.vmap(ft.grad(lambda x, y: loss(layers, x, y)), threads=1)
+        total = ft.grad(lambda c: np.sum(ft.vmap(lambda x, y: loss([(v, b), (w, c)], x, y))(x, y)))
+        for run in (lambda: slope(x, y), lambda: total(c)):
+            run()
+            tracemalloc.start()
+            run()
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert peak < 24 << 20
+
+
+@each_route
+def test_tapes_travel(name):
+    layers, x, y = network(6, 33)
+    with route(name):
+        tape = ft.record(lambda layers: np.sum(ft.vmap(loss, IN_EXAMPLES)(layers, x, y)), layers)
+        sent = pickle.loads(pickle.dumps(tape))
+        for found, expected in zip(leaves(sent.grad(layers)), leaves(tape.grad(layers)), strict=True):
+            assert np.array_equal(found, expected)
 
 
 # ---- types of results

@@ -85,7 +85,7 @@ def for_blocks(program: Program) -> str:
 
 
 def fits_memory(program: Program, size: int, shared: int) -> bool:
-    """Whether a batch inside a recording may have all its values at once; else it is a call, which computes them anew."""
+    """Whether a batch inside a recording may have all values at once; else it is a call, which computes them anew."""
     return not program.rules and size * (program.slots - shared) <= AT_ONCE
 
 

@@ -1,14 +1,15 @@
 """The map transform: a program of one point becomes one of many, with an axis more in front, that of the points.
 
 Array instructions stay what they are. A scalar instruction becomes an elementwise one, a product of a matrix that all
-points share and a vector of each becomes one product of matrices, other products become stacks of products. What depends
-on no point stands first, once. Results of `size` at a point are a run of (points, size); an operand that lies in one of
-these, or in one piece of the inputs, stays regular, and only others get index lists.
+points share and a vector of each becomes one product of matrices, other products become stacks of products. What
+depends on no point stands first, once. Results of `size` at a point are a run of (points, size); an operand that lies
+in one of these, or in one piece of the inputs, stays regular, and only others get index lists.
 
 Sums have the order of one point, but short ones of consecutive numbers and BLAS, which may choose another for larger
 matrices. Instructions that Python runs cannot be mapped.
 """
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -17,7 +18,6 @@ import numpy as np
 from fasttape import ops
 from fasttape.decode import extents, result_starts, scalar_operands
 from fasttape.layout import (
-    CALL,
     CODE,
     ELEMENTWISE,
     FIRST,
@@ -31,7 +31,6 @@ from fasttape.layout import (
     REDUCE,
     REGULAR,
     SHAPE,
-    SIZE,
     STRIDES,
 )
 from fasttape.program import Program
@@ -80,11 +79,6 @@ class Moved(NamedTuple):
         """What `instructions.record` takes, the points along the first axis or where `order` puts it."""
         strides = [self.step, *self.strides]
         return self.first, strides if order is None else [strides[d] for d in order], self.listed
-
-
-def refusal(program: Program) -> str:
-    """Why a program cannot be mapped, or nothing."""
-    return "it calls functions with a rule of their own, which Python runs" if (program.ops == CALL).any() else ""
 
 
 class Map:
@@ -337,7 +331,7 @@ def input_slots(size: int, shared: np.ndarray, pieces: np.ndarray) -> tuple[Slot
     """Where the inputs of a program of many points are, and their number."""
     first, step, count = np.zeros(shared.size, np.int64), np.zeros(shared.size, np.int64), 1
     borders = [0, *(np.flatnonzero(np.diff(pieces)) + 1).tolist(), shared.size] if shared.size else [0]
-    for start, stop in zip(borders, borders[1:], strict=False):
+    for start, stop in itertools.pairwise(borders):
         first[start:stop] = count + np.arange(stop - start)
         step[start:stop] = 0 if shared[start] else stop - start
         count += (stop - start) * (1 if shared[start] else size)
