@@ -14,6 +14,7 @@ from fasttape.layout import (
     FIRST_STRUCTURAL,
     GEMM,
     GUARD,
+    LENGTH,
     LIST,
     NDIM,
     OPERANDS,
@@ -136,6 +137,16 @@ def count_operations(program: Program) -> int:
         points = math.prod(extents(program.aux, p))
         total += points * (2 if program.ops[i] == GEMM else 1)
     return int(total)
+
+
+def count_listed(program: Program) -> int:
+    """The number of slots in the index lists of all operands."""
+    total = 0
+    for i in np.flatnonzero((program.ops >= FIRST_STRUCTURAL) & (program.ops != GUARD)).tolist():
+        p = int(program.a[i])
+        ndim, count = int(program.aux[p + NDIM]), int(program.aux[p + OPERANDS])
+        total += int(program.aux[p + LENGTH]) - (SHAPE + ndim + count * (STRIDES + ndim))
+    return total
 
 
 def result_slots(program, instruction: Instruction) -> np.ndarray:

@@ -16,6 +16,7 @@ from fasttape.evaluation import guard_error
 from fasttape.execute.batch import run
 from fasttape.execute.calls import Rule
 from fasttape.execute.interpreter import address
+from fasttape.execute.plan import Plan
 from fasttape.execute.points import HELD, PointByPoint, Points
 from fasttape.program import Program
 from fasttape.stacked import choose
@@ -103,7 +104,7 @@ class Mapped(Rule):
     def executor(self) -> Any:
         """What runs the program."""
         if self.whole:
-            return PointByPoint(self.program)
+            return PointByPoint(self.program, Plan(self.program, ()))
         return choose(self.program, self.points, self.sources.steps == 0).executor
 
     def forward(self, x: Any, *, keep: bool) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import config
 
-from fasttape.decode import count_operations, extents
+from fasttape.decode import count_listed, count_operations, extents
 from fasttape.execute.lanes import Lanes
 from fasttape.execute.native import Native, refusal
 from fasttape.execute.points import PointByPoint, Points
@@ -67,9 +67,14 @@ def against_lanes(program: Program) -> str:
     return ""
 
 
+def numbers_at_a_point(program: Program, shared: int) -> int:
+    """Values and entries of index lists that each point has of its own, if all share some inputs."""
+    return max(program.slots - shared + count_listed(program), 1)
+
+
 def block_of(program: Program, size: int, shared: int) -> int:
     """Points in blocks that are as equal as possible and stay in cache; `shared` inputs are those of all points."""
-    fitting = max(1, min(LARGEST, BLOCK // ((program.slots - shared) * program.dtype.itemsize)))
+    fitting = max(1, min(LARGEST, BLOCK // (numbers_at_a_point(program, shared) * program.dtype.itemsize)))
     return max(1, -(-size // max(1, -(-size // fitting))))
 
 
@@ -86,12 +91,12 @@ def for_blocks(program: Program) -> str:
 
 def fits_memory(program: Program, size: int, shared: int) -> bool:
     """Whether a batch inside a recording may have all values at once; else it is a call, which computes them anew."""
-    return not program.rules and size * (program.slots - shared) <= AT_ONCE
+    return not program.rules and size * numbers_at_a_point(program, shared) <= AT_ONCE
 
 
 def block_in_recording(program: Program, size: int, shared: int) -> int:
     """Points in the blocks of such a call; 1 where it goes from point to point."""
-    fitting = CALLED // (program.slots - shared) if for_blocks(program) else 1
+    fitting = CALLED // numbers_at_a_point(program, shared) if for_blocks(program) else 1
     return size // -(-size // max(fitting, 1)) if size else 1
 
 

@@ -65,8 +65,8 @@ class PointByPoint:
 
     lanes = 1
 
-    def __init__(self, program: Program):
-        self.program, self.plan = program, Plan(program)
+    def __init__(self, program: Program, plan: Plan | None = None):
+        self.program, self.plan = program, plan or Plan(program)
 
     def run(self, points: Points, first: int, last: int) -> None:
         """Evaluate the points `first` .. `last`."""
