@@ -1,8 +1,8 @@
 """vmap: one recording of a function at one point, run at all points of a batch.
 
 Points at which another condition holds than at the one that was recorded, or whose integers differ, are recorded once
-more, one of them for all that go the same way. Plain batches are read and written where they are in memory; inside a
-recording a batch is a call of a `Mapped` rule for each way.
+more, one of them for all that go the same way. Plain batches are read and written where they are in memory; what is
+done inside a recording is the business of `inner_batch`.
 """
 
 import contextlib

@@ -1,4 +1,7 @@
-"""A batch inside a recording: a call of a `Mapped` rule for each way that the function takes through it."""
+"""A batch inside a recording: the program of all points, recorded there, for each way that the function takes.
+
+Where that would be too large, or calls rules, it is a call of a `Mapped` rule instead.
+"""
 
 import math
 from typing import Any, NamedTuple

@@ -1,8 +1,9 @@
 """Mapped: a rule that runs one program at many points, whose results stand side by side or are summed.
 
-It is what a recording has of `vmap`. The program is recorded once; its inputs are elements of the batch or numbers that
-all points share. Derivatives of the rule are such rules again: the adjoint program at the same points, with a sum over
-the points, in their order, for whatever they share. So memory is that of what goes in and out, for every order.
+It is what a recording has of a large `vmap`. The program is recorded once; its inputs are elements of the batch or
+numbers that all points share. Derivatives of the rule are such rules again: the adjoint program at the same points, with
+a sum over the points, in their order, for whatever they share. So memory is that of what goes in and out, for every
+order. Points may be blocks of points: then sums over those of a block are products of matrices in the program.
 """
 
 import functools

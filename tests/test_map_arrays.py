@@ -277,6 +277,14 @@ def test_conditions_of_array_code(name):
     np.testing.assert_allclose(total, slopes.sum(axis=0), rtol=1e-10)
 
 
+def test_conditions_in_nested_batches():
+    x = np.random.default_rng(7).normal(size=(12, 3))
+    f = ft.vmap(ft.vmap(lambda a: a * a if a > 0.0 else -a))
+    np.testing.assert_allclose(f(x), np.where(x > 0.0, x * x, -x), rtol=1e-15)
+    slope = ft.vmap(ft.grad(lambda row: np.sum(ft.vmap(lambda a: a * a if a > 0.0 else -a)(row))))(x)
+    np.testing.assert_allclose(slope, np.where(x > 0.0, 2.0 * x, -1.0), rtol=1e-15)
+
+
 @each_route
 def test_an_empty_batch_of_arrays(name):
     layers, x, y = network(2, 0)

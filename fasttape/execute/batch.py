@@ -111,7 +111,7 @@ def run(executor, points: Points, threads: int | None = None) -> None:
     What a chunk raises is raised here: of several the first in the order of points.
     """
     program, lanes = executor.program, executor.lanes
-    size = lanes * max(1, min(WORK // program.slots, LONGEST) // lanes)
+    size = lanes * max(1, min(WORK // max(count_operations(program), program.slots), LONGEST) // lanes)
     starts = collections.deque(range(0, points.size, size))
     errors: dict[int, BaseException] = {}
 
