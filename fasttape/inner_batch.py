@@ -48,7 +48,8 @@ def record_inside(builder: Any, f: Any, keywords: Any, batch: Batch, out_axes: A
         return record_way(builder, f, args, keywords, batch)
 
     def evaluate(way: Way, chosen: Any) -> Any:
-        if not way.program.guards.size:
+        inner = [rule for rule in way.program.rules if isinstance(rule, Mapped)]
+        if not way.program.guards.size and all(rule.pure for rule in inner):
             return np.full(len(chosen), HELD)
         x = np.concatenate([np.ravel(part.primal) for part in operands(builder, way, batch, chosen)])
         return rule_of(batch, way, len(chosen)).evaluate(x)[1]

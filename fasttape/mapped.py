@@ -1,7 +1,7 @@
 """Mapped: a rule that runs one program at many points, whose results stand side by side or are summed.
 
 It is what a recording has of a large `vmap`. The program is recorded once; its inputs are elements of the batch or
-numbers that all points share. Derivatives of the rule are such rules again: the adjoint program at the same points, with
+numbers that all points share. Derivatives of the rule are such rules again: the adjoint program at the same points, and
 a sum over the points, in their order, for whatever they share. So memory is that of what goes in and out, for every
 order. Points may be blocks of points: then sums over those of a block are products of matrices in the program.
 """
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fasttape.decode import count_operations
-from fasttape.errors import InvalidTapeError
+from fasttape.errors import InvalidTapeError, ReplayError
 from fasttape.evaluation import guard_error
 from fasttape.execute.batch import run
 from fasttape.execute.calls import Rule
@@ -110,8 +110,11 @@ class Mapped(Rule):
 
     def forward(self, x: Any, *, keep: bool) -> tuple[Any, Any]:
         y, failed = self.evaluate(x)
-        if (failed != HELD).any():
-            raise guard_error(self.program, int(failed[failed != HELD][0]))
+        stopped = int(failed[failed != HELD][0]) if (failed != HELD).any() else HELD
+        if stopped == self.program.ops.size:
+            raise ReplayError(f"a batch inside of {self.name} was recorded with conditions that do not hold here")
+        if stopped != HELD:
+            raise guard_error(self.program, stopped)
         return y, None
 
     def evaluate(self, x: Any) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import fasttape as ft
 from fasttape import stacked
-from fasttape.errors import OutputError
+from fasttape.errors import OutputError, ReplayError
 from fasttape.execute import batch
 from fasttape.transform.map import mapped_program, pieces_of
 from fasttape.transform.optimize import optimize
@@ -277,12 +277,18 @@ def test_conditions_of_array_code(name):
     np.testing.assert_allclose(total, slopes.sum(axis=0), rtol=1e-10)
 
 
-def test_conditions_in_nested_batches():
+@each_route
+def test_conditions_in_nested_batches(name):
     x = np.random.default_rng(7).normal(size=(12, 3))
     f = ft.vmap(ft.vmap(lambda a: a * a if a > 0.0 else -a))
-    np.testing.assert_allclose(f(x), np.where(x > 0.0, x * x, -x), rtol=1e-15)
-    slope = ft.vmap(ft.grad(lambda row: np.sum(ft.vmap(lambda a: a * a if a > 0.0 else -a)(row))))(x)
-    np.testing.assert_allclose(slope, np.where(x > 0.0, 2.0 * x, -1.0), rtol=1e-15)
+    with route(name):
+        np.testing.assert_allclose(f(x), np.where(x > 0.0, x * x, -x), rtol=1e-15)
+        slope = ft.vmap(ft.grad(lambda row: np.sum(ft.vmap(lambda a: a * a if a > 0.0 else -a)(row))))(x)
+        np.testing.assert_allclose(slope, np.where(x > 0.0, 2.0 * x, -1.0), rtol=1e-15)
+        tape = ft.record(lambda x: np.sum(f(x)), x)
+        np.testing.assert_allclose(tape.grad(1.5 * x), np.where(x > 0.0, 3.0 * x, -1.0), rtol=1e-15)
+        with pytest.raises(ReplayError):
+            tape(-x)
 
 
 @each_route
