@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import config
 
 import fasttape as ft
 from fasttape import stacked
@@ -352,6 +353,7 @@ def test_zero_absorbs():
             assert ft.vmap(ft.grad(f), (None, 0))(np.ones(2), x).tolist() == [[0.0, 1.0], [0.5, 0.0]]
 
 
+@pytest.mark.skipif(config.DISABLE_JIT, reason="the twins go through the numbers of so many points one by one")
 @pytest.mark.parametrize("name", ["in blocks", "as they choose"])
 def test_memory_of_a_batch_is_that_of_a_block(name):
     """A hidden layer of 300 at 20,000 points would be 48 MB, and there are several arrays like it."""
