@@ -359,9 +359,7 @@ def test_memory_of_a_batch_is_that_of_a_block(name):
     """A hidden layer of 300 at 20,000 points would be 48 MB, and there are several arrays like it."""
     (v, b), (w, c) = layers = network(5, 0, inputs=2, hidden=300, outputs=1)[0]
     x, y = RNG.normal(size=(20_000, 2)), RNG.normal(size=(20_000, 1))
-    with route(name), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch, "CALLED", 1 << 18)
-        patch.setattr(batch, "BLOCK", 1 << 20)
+    with route(name):
         slope = ft.vmap(ft.grad(lambda x, y: loss(layers, x, y)), threads=1)
         total = ft.grad(lambda c: np.sum(ft.vmap(lambda x, y: loss([(v, b), (w, c)], x, y))(x, y)))
         for run in (lambda: slope(x, y), lambda: total(c)):
@@ -381,9 +379,6 @@ def test_tapes_travel(name):
         sent = pickle.loads(pickle.dumps(tape))
         for found, expected in zip(leaves(sent.grad(layers)), leaves(tape.grad(layers)), strict=True):
             assert np.array_equal(found, expected)
-
-
-# ---- types of results
 
 
 def test_integers_on_one_way_and_floats_on_another():
