@@ -14,6 +14,7 @@ from fasttape.errors import ArgumentError, ConversionError, FastTapeError, Unsup
 
 RNG = np.random.default_rng(6)
 GOOD = np.array([0.21, 0.35, 0.62, 0.74, 0.93, 0.48])  # inside the domain of every row, pairwise different
+PLAIN, SQUARE, SCALAR = np.ones(6), np.eye(6), np.zeros(())  # not made by the recorded function
 OTHER = np.array([0.31, 0.57, 0.83, 0.12, 0.66, 0.4])
 
 
@@ -164,31 +165,28 @@ REFUSED = {
     "order": lambda x: np.add(x, 1.0, order="F"),
     "subok": lambda x: np.add(x, 1.0, subok=False),
     "axes": lambda x: np.matmul(x, x, axes=[0, 0, ()]),
-    "plain out": lambda x: np.exp(x, out=np.zeros(6)),
-    "plain out of matmul": lambda x: np.matmul(x[:4].reshape(2, 2), np.eye(2), out=np.zeros((2, 2))),
-    "sum out": lambda x: np.sum(x, out=np.zeros(())),
+    "plain out": lambda x: np.exp(x, out=PLAIN.copy()),
+    "plain out of matmul": lambda x: np.matmul(x.reshape(6, 1), x.reshape(1, 6), out=SQUARE.copy()),
+    "sum out": lambda x: np.sum(x, out=SCALAR.copy()),
     "sum dtype": lambda x: np.sum(x, dtype=np.float32),
     "sum int": lambda x: x.sum(dtype=int),
     "sum where": lambda x: np.sum(x, where=np.arange(6) > 2),
     "max where": lambda x: np.max(x, where=np.arange(6) > 2, initial=0.0),
-    "mean out": lambda x: x.mean(out=np.zeros(())),
-    "take out": lambda x: np.take(x, [0, 1], out=np.zeros(2)),
-    "take positional out": lambda x: np.take(x, [0, 1], 0, np.zeros(2)),
-    "concatenate out": lambda x: np.concatenate([x, x], out=np.zeros(12)),
+    "mean out": lambda x: x.mean(out=SCALAR.copy()),
+    "take out": lambda x: np.take(x, range(6), out=PLAIN.copy()),
+    "take positional out": lambda x: np.take(x, range(6), 0, PLAIN.copy()),
+    "concatenate out": lambda x: np.concatenate([x[:3], x[3:]], out=PLAIN.copy()),
     "concatenate dtype": lambda x: np.concatenate([x, x], dtype=np.float32),
     "stack dtype": lambda x: np.stack([x, x], dtype=int, casting="unsafe"),
-    "dot out": lambda x: np.dot(x, x, out=np.zeros(())),
-    "outer out": lambda x: np.outer(x, x, np.zeros((6, 6))),
-    "clip out": lambda x: np.clip(x, 0.0, 1.0, out=np.zeros(6)),
-    "compress out": lambda x: x.compress([True, False], out=np.zeros(1)),
+    "dot out": lambda x: np.dot(x, x, out=SCALAR.copy()),
+    "outer out": lambda x: np.outer(x, x, SQUARE.copy()),
+    "clip out": lambda x: np.clip(x, 0.0, 1.0, out=PLAIN.copy()),
+    "compress out": lambda x: x.compress([True] * 6, out=PLAIN.copy()),
     "round decimals": lambda x: np.round(x, 2),
     "average returned": lambda x: np.average(x, returned=True),
     "norm of a matrix": lambda x: np.linalg.norm(x.reshape(2, 3), 2),
     "nuclear norm": lambda x: np.linalg.norm(x.reshape(2, 3), "nuc"),
-    "outer": lambda x: np.multiply.outer(x, x),
-    "accumulate": lambda x: np.add.accumulate(x),
-    "at": lambda x: np.add.at(np.zeros(6), [0, 1], x[:2]),
-    "at traced": lambda x: np.add.at(x * 1.0, [0, 1], 2.0),
+    "at": lambda x: np.add.at(PLAIN.copy(), [0, 1], x[:2]),
     "reduceat": lambda x: np.add.reduceat(x, [0, 2]),
     "reduce": lambda x: np.logaddexp.reduce(x),
     "reduce of differences": lambda x: np.subtract.reduce(x),
@@ -209,9 +207,9 @@ REFUSED = {
     "traced take": lambda x: np.take(np.arange(3.0), x),
     "traced insert": lambda x: np.insert(np.arange(3.0), x[0], 1.0),
     "traced axis": lambda x: np.concatenate([x, x], axis=x[0]),
-    "iadd of a plain array": lambda x: operator.iadd(np.ones(6), x),
-    "iadd of a plain array by a scalar": lambda x: operator.iadd(np.ones(6), x[0]),
-    "imatmul of a plain array": lambda x: operator.imatmul(np.eye(6), x * np.eye(6)),
+    "iadd of a plain array": lambda x: operator.iadd(PLAIN.copy(), x),
+    "iadd of a plain array by a scalar": lambda x: operator.iadd(PLAIN.copy(), x[0]),
+    "imatmul of a plain array": lambda x: operator.imatmul(SQUARE.copy(), x * np.eye(6)),
 }
 
 

@@ -17,6 +17,7 @@ from fasttape.recorders import numpy_names
 
 X = np.array([0.3, 1.2, 0.7, 2.1])
 M = X.reshape(2, 2)
+PLAIN = np.zeros(4)  # not made by the recorded function
 NAMESPACES = {"numpy": np, "numpy.linalg": np.linalg, "numpy.fft": np.fft}
 WRITING = {"numpy.save", "numpy.savez", "numpy.savez_compressed", "numpy.savetxt"}  # into the folder of the tests
 DISPATCHING = type(np.sum)
@@ -139,12 +140,18 @@ def dispatch(function, x):
 @pytest.mark.parametrize("ufunc", [np.add, np.multiply, np.maximum, np.subtract, np.arctan2], ids=lambda f: f.__name__)
 def test_ufunc_methods_are_right_or_refused(ufunc, method):
     arguments = {"outer": [X], "reduceat": [[0, 2]], "at": [[0, 1], 2.0]}.get(method, [])
+
+    def f(x):
+        y = x * 1.0
+        made = getattr(ufunc, method)(y, *arguments)
+        return y if made is None else made
+
     try:
-        found = ft.record(lambda x: getattr(ufunc, method)(x, *arguments), X)(X)
+        found = ft.record(f, X)(X)
     except UnsupportedError as error:
         refusal = str(error)
     else:
-        same(found, getattr(ufunc, method)(X, *arguments))
+        same(found, f(X))
         return
     assert f"numpy.{ufunc.__name__}.{method} cannot be recorded" in refusal
 
@@ -177,7 +184,7 @@ def test_every_method_of_an_array_works_or_is_refused(name):
 
 
 def test_methods_that_are_refused_are_named():
-    for name in ("cumprod", "cumsum", "put", "tobytes", "byteswap", "resize"):
+    for name in ("tobytes", "byteswap", "resize"):
         with pytest.raises(UnsupportedError, match=name):
             ft.record(lambda x, name=name: getattr(x * 1.0, name)(), X)
 
@@ -201,15 +208,11 @@ CONVERSIONS = {
     "float of an array": lambda x: float(x[:1]),
     "complex": lambda x: complex(x.sum()),
     "complex of an array": lambda x: complex(x[:1].reshape(())),
-    "element of a plain array": lambda x: operator.setitem(np.zeros(4), 0, x[0]),
-    "slice of a plain array": lambda x: operator.setitem(np.zeros(4), slice(None), x),
-    "slice of a plain array by a scalar": lambda x: operator.setitem(np.zeros(4), slice(None), x[0]),
-    "mask of a plain array": lambda x: operator.setitem(np.zeros(4), X > 1.0, x[:2]),
+    "element of a plain array": lambda x: operator.setitem(PLAIN.copy(), 0, x[0]),
+    "slice of a plain array": lambda x: operator.setitem(PLAIN.copy(), slice(None), x),
+    "slice of a plain array by a scalar": lambda x: operator.setitem(PLAIN.copy(), slice(None), x[0]),
+    "mask of a plain array": lambda x: operator.setitem(PLAIN.copy(), X > 1.0, x[:2]),
     "np.float64": lambda x: np.float64(x[0]),
-    "np.full": lambda x: np.full(3, x[0]),
-    "np.sum of a list": lambda x: np.sum([x[0], x[1]]),
-    "np.exp of a list": lambda x: np.exp([x[0], x[1]]),
-    "np.max of a list of arrays": lambda x: np.max([x, x]),
     "np.vectorize": lambda x: np.vectorize(lambda t: t * 2.0)(x),
     "np.fromiter": lambda x: np.fromiter(x, float),
     "np.polynomial": lambda x: np.polynomial.Polynomial(x)(0.5),

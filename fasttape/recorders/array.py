@@ -132,6 +132,9 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
             raise UnsupportedError(f"numpy.ndarray.{name} of a traced array cannot be recorded")
         raise AttributeError(f"a traced array has no attribute {name!r}", name=name, obj=self)
 
+    def __contains__(self, x):
+        return bool((self == x).any())
+
     def __copy__(self):
         return self.copy()
 
@@ -251,6 +254,9 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     def partition(self, kth, axis=-1, kind="introselect", order=None):
         self[...] = np.partition(self, kth, axis)
 
+    def put(self, indices, values, mode="raise"):
+        np.put(self, indices, values, mode)
+
     def compress(self, condition, axis=None, out=None):
         return np.compress(condition, self, axis=axis, out=out)
 
@@ -313,6 +319,9 @@ def as_traced(builder, x) -> TracedArray:
         return TracedArray.run(builder, builder.constant(x), ())
     if isinstance(x, list | tuple) and any_traced(x):
         return stack(builder, x)
+    entered = traced_of(x)
+    if entered is not None:
+        return as_traced(builder, entered)
     array = np.asarray(x)
     if array.dtype.kind not in "fiub":
         raise ArgumentError(f"{array.dtype} data cannot be mixed with traced values; only real numbers are recorded")
@@ -337,7 +346,12 @@ def any_traced(x) -> bool:
     """Whether a nesting of lists and tuples holds a traced value."""
     if isinstance(x, list | tuple):
         return any(any_traced(item) for item in x)
-    return isinstance(x, TracedScalar | TracedArray)
+    return isinstance(x, TracedScalar | TracedArray) or traced_of(x) is not None
+
+
+def traced_of(x) -> TracedArray | None:
+    """What a fresh array has become, if it holds traced values."""
+    return getattr(x, "traced", None) if isinstance(x, np.ndarray) else None
 
 
 def stack(builder, items) -> TracedArray:
@@ -357,4 +371,5 @@ def builder_of(x):
             builder = builder_of(item)
             if builder is not None:
                 return builder
-    return None
+    entered = traced_of(x)
+    return None if entered is None else here(entered.root.builder)

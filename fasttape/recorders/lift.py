@@ -14,6 +14,7 @@ from fasttape.compiler.refusals import is_refusal, refused_under_recording
 from fasttape.errors import ArgumentError
 from fasttape.recorders.compiled import Either
 from fasttape.recorders.dependencies import current
+from fasttape.recorders.fresh import FreshArray
 from fasttape.recorders.liftable import contents, foreign, inner_function, is_method, liftable
 from fasttape.recorders.reads import is_read, names_read
 from fasttape.recorders.scalar import Recording
@@ -70,8 +71,10 @@ class Lifting:
 
     def unlift(self, x):
         """The user's object for a lifted copy of it, anything else as it is."""
+        if isinstance(x, FreshArray):
+            return x.resolve()
         if isinstance(x, Recording):
-            return getattr(x, "__wrapped__", x.function)
+            return getattr(x.function, "__wrapped__", x.function)
         return self.originals.get(id(x), (x, x))[1]
 
     def keep(self, x, copy):

@@ -11,24 +11,25 @@ from fasttape import ops
 from fasttape.compiler.objects import COMPARISONS
 from fasttape.errors import UnsupportedError
 from fasttape.recorders.array import TracedArray, as_traced, builder_of
+from fasttape.recorders.fresh import FreshArray
 from fasttape.recorders.instructions import elementwise, scalar
+from fasttape.recorders.numpy_accumulate import ACCUMULATIONS, accumulate
 from fasttape.recorders.numpy_linalg import LINALG
 from fasttape.recorders.numpy_orders import ORDERS
 from fasttape.recorders.numpy_products import PRODUCTS
 from fasttape.recorders.numpy_reductions import REDUCTIONS
 from fasttape.recorders.numpy_shapes import SHAPES
 from fasttape.recorders.numpy_various import VARIOUS
+from fasttape.recorders.numpy_writes import WRITES, ufunc_at
 from fasttape.recorders.scalar import MAX_EXPONENT, POWI, SQUARE, TracedScalar, here, is_number, slot_of
 
-FUNCTIONS = SHAPES | REDUCTIONS | PRODUCTS | ORDERS | VARIOUS | LINALG
+FUNCTIONS = SHAPES | REDUCTIONS | PRODUCTS | ORDERS | VARIOUS | LINALG | WRITES | ACCUMULATIONS
 POW = ops.CODE["pow"]
 SINGLE = (TracedScalar, float, int)
 NEAREST = {
     "percentile": "mean",
     "quantile": "mean",
     "einsum": "tensordot",
-    "cumsum": "sum",
-    "cumprod": "prod",
     "cross": "tensordot",
     "heaviside": "where",
     "round": "rint",
@@ -61,16 +62,20 @@ def array_ufunc(self, ufunc, method, *inputs, **kwargs):
         if opcode is not None and opcode != POW and all(isinstance(x, SINGLE) for x in inputs):
             builder = here(self.builder)
             return scalar(builder, opcode, [slot_of(builder, x) for x in inputs])
+    if any(isinstance(x, FreshArray) for x in kwargs.get("out", ())):
+        return NotImplemented
     return call_ufunc(ufunc, method, inputs, kwargs)
 
 
 def array_function(self, function, types, args, kwargs):
     """NumPy's protocol for functions."""
-    return call_function(function, args, kwargs)
+    return NotImplemented if FreshArray in types else call_function(function, args, kwargs)
 
 
 def call_ufunc(ufunc, method, inputs, kwargs):
     """Record a call of a ufunc, or of its `reduce`."""
+    if method == "at" and builder_of(inputs[:1]) is not None:
+        return ufunc_at(ufunc, *inputs)
     out = kwargs.pop("out", None)
     if builder_of(inputs) is None and ufunc.nout == 1:  # only `out` is traced
         result = getattr(ufunc, method)(*inputs, **kwargs)
@@ -82,9 +87,15 @@ def call_ufunc(ufunc, method, inputs, kwargs):
         return call_ufunc(np.floor_divide, method, inputs, {}), call_ufunc(np.remainder, method, inputs, {})
     else:
         opcode = opcode_of(ufunc)
-        if opcode is None or method not in ("__call__", "reduce"):
+        if opcode is None or method not in ("__call__", "reduce", "accumulate", "outer"):
             raise unsupported(ufunc if method == "__call__" else f"numpy.{ufunc.__name__}.{method}")
-        if method == "reduce":
+        if method == "accumulate":
+            result = accumulate(opcode, *inputs, **kwargs)
+        elif method == "outer":
+            refuse(ufunc, kwargs)
+            x, y = inputs
+            result = ufunc(np.reshape(x, np.shape(x) + (1,) * np.ndim(y)), y)
+        elif method == "reduce":
             reducing = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}.get(ufunc)
             if reducing is None:
                 raise unsupported(f"numpy.{ufunc.__name__}.reduce")
@@ -141,16 +152,24 @@ def call_function(function, args, kwargs):
     handler = FUNCTIONS.get(function)
     if handler is None:
         raise unsupported(function)
-    place = out_places().get(function)
-    if place is not None and (kwargs.pop("out", None) is not None or (len(args) > place and args[place] is not None)):
-        raise UnsupportedError(f"{full_name(function)} with out= cannot be recorded")
+    place = out_places().get(function, len(args))
+    target = args[place] if place < len(args) else kwargs.pop("out", None)
+    if target is not None and not isinstance(target, TracedArray):
+        raise UnsupportedError(f"{full_name(function)} with out= a plain array cannot be recorded")
     try:
-        return handler(*args, **kwargs)
+        rest = args[place + 1 :]
+        result = handler(*args[:place], *((None, *rest) if rest else ()), **kwargs)
     except TypeError as error:
         if "unexpected keyword" in str(error):
             name = str(error).rpartition(" ")[2].strip("'")
             raise UnsupportedError(f"{full_name(function)} with {name}= cannot be recorded") from None
         raise
+    if target is None:
+        return result
+    if np.shape(result) != target.shape:
+        raise ValueError(f"{full_name(function)}: out has the shape {target.shape}, the result {np.shape(result)}")
+    target[...] = result
+    return target
 
 
 @functools.cache

@@ -14,8 +14,10 @@ import numpy as np
 from fasttape import ops
 from fasttape.recorders.array import TracedArray, any_traced, as_traced
 from fasttape.recorders.dependencies import current, drawn
+from fasttape.recorders.fresh import MADE, FreshArray, fresh, making
 from fasttape.recorders.instructions import elementwise
-from fasttape.recorders.numpy_shapes import array
+from fasttape.recorders.numpy_names import FUNCTIONS
+from fasttape.recorders.numpy_shapes import SEQUENCES, array, full_like
 from fasttape.recorders.scalar import TracedScalar, recording
 
 TRACED = (TracedScalar, TracedArray)
@@ -51,9 +53,35 @@ def make_array(function):
 
     @functools.wraps(function)
     def of_traced(x, *args, **kwargs):
-        return array(x, *args, copy=function is np.array, **kwargs) if any_traced(x) else function(x, *args, **kwargs)
+        if any_traced(x):
+            return array(x, *args, copy=function is np.array, **kwargs)
+        made = function(x, *args, **kwargs)
+        if made.base is not None or made is x:  # memory of somebody else
+            return x if isinstance(x, FreshArray) and np.shape(x) == made.shape and x.dtype == made.dtype else made
+        return fresh(made)
 
     return of_traced
+
+
+def of_lists(function):
+    """A function of NumPy that also takes lists of traced values for arrays; NumPy dispatches on arrays only."""
+
+    @functools.wraps(function)
+    def of_arrays(*args, **kwargs):
+        for x in args:
+            if isinstance(x, list | tuple) and any_traced(x):
+                args = [array(x) if isinstance(x, list | tuple) and any_traced(x) else x for x in args]
+                break
+        return function(*args, **kwargs)
+
+    return of_arrays
+
+
+@functools.wraps(np.full)
+def full(shape, fill_value, dtype=None, order="C", **kwargs):
+    if any_traced(fill_value):
+        return full_like(np.empty(shape), fill_value, dtype)
+    return fresh(np.full(shape, fill_value, dtype, order, **kwargs))
 
 
 @functools.wraps(math.log)
@@ -129,6 +157,8 @@ def stand_ins() -> dict:
 @functools.cache
 def _stand_ins(special: bool) -> dict:
     found = {id(f): (f, make_array(f)) for f in (np.array, np.asarray, np.asanyarray, np.ascontiguousarray)}
+    found |= {id(f): (f, of_lists(f)) for f in FUNCTIONS if f not in SEQUENCES and not isinstance(f, np.ufunc)}
+    found |= {id(f): (f, making(f)) for f in MADE}
     for opcode, op in enumerate(ops.OPS):
         for name in op.names:
             module, _, attribute = name.rpartition(".")
@@ -138,8 +168,9 @@ def _stand_ins(special: bool) -> dict:
             if not isinstance(function, np.ufunc):
                 found[id(function)] = function, stand_in(function, opcode, op.arity, ops.INTEGER in op.traits)
             elif opcode != POW and ops.INTEGER not in op.traits:  # a power may have an integer exponent to keep
-                found[id(function)] = function, recording(opcode, op.arity, function)
+                found[id(function)] = function, recording(opcode, op.arity, of_lists(function))
     found |= {id(function): (function, other) for function, other in unrepeatable()}
+    found[id(np.full)] = np.full, full
     found[id(math.log)] = math.log, log
     found[id(math.pow)] = math.pow, power
     return found
