@@ -89,7 +89,6 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     # ---- what it looks like
 
     builder = property(lambda self: self.root.builder)
-    shape = property(lambda self: self.geometry.shape)
     ndim = property(lambda self: self.geometry.ndim)
     size = property(lambda self: self.geometry.size)
     dtype = property(lambda self: np.dtype(bool) if self.boolean else self.root.builder.dtype)
@@ -98,7 +97,20 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     real = property(lambda self: self)
     imag = property(lambda self: np.imag(self))
     itemsize = property(lambda self: self.dtype.itemsize)
+    device = "cpu"
+    flags = property(lambda self: self.geometry.flags)
     nbytes = property(lambda self: self.size * self.dtype.itemsize)
+
+    @property
+    def shape(self):
+        return self.geometry.shape
+
+    @shape.setter
+    def shape(self, shape):
+        geometry = self.geometry.reshape(shape)
+        if geometry.size and not np.may_share_memory(geometry, self.root.numbers):
+            raise AttributeError("incompatible shape for in-place modification; use x.reshape(shape)")
+        self.geometry = geometry
 
     @property
     def flat(self):
@@ -240,6 +252,8 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     conj = conjugate
 
     def reshape(self, *shape, **kwargs):
+        if not shape and not kwargs:
+            raise TypeError("reshape() needs a shape")
         return np.reshape(self, shape[0] if len(shape) == 1 else shape, **kwargs)
 
     def transpose(self, *axes):
@@ -276,6 +290,7 @@ METHODS = "sum mean prod max min std var dot ravel squeeze swapaxes repeat take 
 METHODS += " argmax argmin argsort cumsum cumprod searchsorted nonzero ptp choose"
 for _name in METHODS.split():
     setattr(TracedArray, _name, _method(_name))
+    setattr(TracedScalar, _name, _method(_name))
 TracedScalar.__array__ = TracedArray.__array__
 
 

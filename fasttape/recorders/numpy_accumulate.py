@@ -19,7 +19,7 @@ def accumulate(opcode, x, axis=0, dtype=None):
     if x.boolean or dtype not in (None, x.dtype):
         raise UnsupportedError("accumulation of truth values, or with another dtype=, cannot be recorded")
     row = np.moveaxis(x, axis, 0)
-    slots = row.slots.reshape(len(row), -1)
+    slots = row.slots.reshape(len(row), row.size // max(len(row), 1))
     if len(slots) > 1:
         made = wide if slots.shape[1] >= WIDE else narrow
         slots = made(x.builder, opcode, slots)

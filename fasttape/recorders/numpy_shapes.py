@@ -122,7 +122,7 @@ def pad(x, pad_width, mode="constant", **kwargs):
     return TracedArray.listed(x.builder, np.pad(x.slots, pad_width, mode, **kwargs), boolean=x.boolean)
 
 
-def broadcast_arrays(*arrays):
+def broadcast_arrays(*arrays, subok=False):
     builder = builder_of(arrays)
     shape = np.broadcast_shapes(*(np.shape(x) for x in arrays))
     return tuple(of_one(np.broadcast_to, as_traced(builder, x), shape) for x in arrays)
@@ -133,12 +133,15 @@ def copy(x, order="K", subok=False):
     return as_traced(x.builder, x).copy()
 
 
-def array(x, dtype=None, *, copy=None, ndmin=0, order="K", subok=False):
+def array(x, dtype=None, *, copy=None, ndmin=0, order="K", subok=False, **kwargs):
     """numpy.array and numpy.asarray of traced values: an array of the recording."""
     builder = builder_of(x)
-    check_dtype(np.array, builder, dtype)
     made = x if isinstance(x, TracedArray) else as_traced(builder, x)
-    made = made.copy() if copy else made
+    if dtype is not None and np.dtype(dtype).kind == "b":
+        made = made.astype(bool)
+    else:
+        check_dtype(np.array, builder, dtype)
+    made = made.copy() if copy is True else made
     return made[(None,) * max(0, ndmin - made.ndim)] if ndmin else made
 
 
