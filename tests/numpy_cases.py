@@ -6,7 +6,7 @@ import math
 import numpy as np
 import scipy.linalg
 import scipy.special
-from scipy import integrate, stats
+from scipy import integrate, interpolate, stats
 
 RNG = np.random.default_rng(11)
 V = RNG.uniform(0.3, 2.0, 5)
@@ -17,6 +17,9 @@ T = RNG.uniform(0.3, 2.0, (2, 3, 4))
 A = np.array([[2.0, 0.5, -0.3], [0.1, 1.5, 0.2], [-0.4, 0.3, 1.8]])
 AS = np.stack([A, A.T + np.eye(3)])
 MASK = np.array([True, False, True, True, False])
+KNOTS = np.array([0.0, 0.5, 1.1, 1.6, 2.2])
+SPLINE = interpolate.CubicSpline(KNOTS, np.sin(KNOTS))
+PERIODIC = interpolate.CubicSpline(KNOTS, [0.0, 1.0, 0.3, -1.0, 0.0], bc_type="periodic")
 ROUNDED = np.array([0.31, 0.92, 1.67])
 WIDE = RNG.uniform(0.3, 2.0, (3, 40))
 
@@ -123,6 +126,8 @@ BORROWED = {
     "scipy.stats": [(lambda x, m, s: stats.norm.logpdf(x, m, s), V, 0.3, 1.2), (lambda x: stats.norm.cdf(x), V), (lambda x: stats.norm.ppf(0.4 * x), V), (lambda m, s: stats.norm(m, s).logpdf(V), 0.3, 1.2), (lambda x: stats.norm.logsf(x), V), (lambda x: stats.norm.logcdf(x - 8.0), V),
                     (lambda x, a: stats.gamma.logpdf(x, a), V, 2.0), (lambda x, a: stats.beta.logpdf(0.4 * x, a, 2.0), V, 1.5), (lambda x, n: stats.t.logpdf(x, n), V, 5.0), (lambda x: stats.lognorm.logpdf(x, 0.5), V), (lambda s: stats.expon.logpdf(V, scale=s), 0.5),
                     (lambda m: stats.poisson.logpmf([1, 2, 0, 3, 1], m), V), (lambda p: stats.binom.logpmf([1, 2, 0, 3, 1], 4, 0.4 * p), V), (lambda x: stats.multivariate_normal.logpdf(x, np.zeros(5), np.eye(5)), V)],
+    "scipy.interpolate": [(SPLINE, V), (lambda x: SPLINE(x[0]) * x[1], V), (lambda x: SPLINE(x, 1), M), (lambda x: interpolate.PchipInterpolator(KNOTS, np.stack([KNOTS, KNOTS**2], 1))(x), V), (lambda x: interpolate.CubicSpline(KNOTS, np.sin(KNOTS), extrapolate=False)(x[:2] + 0.0), V),
+                          (lambda x: PERIODIC(x + 1.0), V), (lambda x: interpolate.interp1d(KNOTS, KNOTS**2)(1.0) * x, V)],
     "math": [(lambda x: math.fsum(x.tolist()), V), (lambda x: math.dist(list(x), [0.0] * 5), V), (lambda x: math.hypot(*x), V), (lambda x: math.ldexp(x[0], 3), V), (lambda x: math.modf(3.0 * x[0])[0], V), (lambda x: math.remainder(x[0], 0.7), V), (lambda x: x if math.isclose(x[0], x[0]) else None, V),
              (lambda x: math.prod(x), V)],
 }

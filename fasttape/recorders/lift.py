@@ -23,6 +23,7 @@ from fasttape.recorders.numpy_classes import vectorized
 from fasttape.recorders.numpy_names import unsupported
 from fasttape.recorders.reads import is_read, names_read
 from fasttape.recorders.scalar import Recording
+from fasttape.recorders.scipy_names import methods
 from fasttape.recorders.stand_ins import stand_ins
 from fasttape.recorders.views import Globals, LiftedClass, Member, Module, Parent, Property, is_recorded, original
 
@@ -65,6 +66,8 @@ class Lifting:
             return shared.made.get(id(x), (x, None))[1] or shared.keep(x, Module(shared, x))
         if lent(kind):
             return Lent(x)
+        if kind is type and lent(x):
+            return LASTING.made.get(id(x), (x, None))[1] or LASTING.keep(x, Lending(x.__name__, (x,), {}))
         if kind is np.vectorize:
             return self.keep(x, vectorized(x, self.lift(x.pyfunc)))
         if kind is types.MethodType:
@@ -84,6 +87,8 @@ class Lifting:
         """The user's object for a lifted copy of it, anything else as it is."""
         if isinstance(x, FreshArray):
             return x.resolve()
+        if type(x) is Lent:
+            return returned(x)
         if isinstance(x, Recording):
             return getattr(x.function, "__wrapped__", x.function)
         return self.originals.get(id(x), (x, x))[1]
@@ -188,7 +193,7 @@ def borrowed(x):
     @functools.wraps(x)
     def call(*args, **kwargs):
         if not any_traced((args, tuple(kwargs.values()))):
-            return x(*args, **kwargs)
+            return x(*map(returned, args), **{name: returned(value) for name, value in kwargs.items()})
         return lifted_call(x, getattr(x, "_implementation", x), args, kwargs)
 
     return call
@@ -208,6 +213,24 @@ def on_loan(x):
     if type(x) is tuple:
         return tuple(map(on_loan, x))
     return Lent(x) if lent(type(x)) else x
+
+
+def returned(x):
+    """SciPy's own object for one on loan, anything else as it is."""
+    return object.__getattribute__(x, "_object") if type(x) is Lent else x
+
+
+class Lending(type):
+    """The class of stand-ins for classes of SciPy, which are them to `isinstance` and make objects on loan."""
+
+    def __instancecheck__(cls, instance):
+        return isinstance(instance, cls.__base__)
+
+    def __subclasscheck__(cls, subclass):
+        return issubclass(subclass, cls.__base__)
+
+    def __call__(cls, *args, **kwargs):
+        return Lent(cls.__base__(*args, **kwargs))
 
 
 class Lent:
@@ -232,8 +255,14 @@ class Lent:
             if not any_traced((args, tuple(kwargs.values()), tuple(vars(self._object).values()))):
                 return on_loan(value(*args, **kwargs))
             kind = type(self._object)
+            for base, method, formula in methods():
+                if method == name and issubclass(kind, base):
+                    return formula(self._object, *args, **kwargs)
             named = f"{kind.__module__}.{kind.__qualname__}.{name}"
-            return on_loan(lifted_call(named, value.__func__, (self, *args), kwargs))
+            try:
+                return on_loan(lifted_call(named, value.__func__, (self, *args), kwargs))
+            except ValueError as error:  # of compiled code, which tells so what is no plain array
+                raise unsupported(named) from error
 
         return call
 

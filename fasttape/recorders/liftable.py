@@ -36,7 +36,7 @@ def scientific(module) -> bool:
 
 def lent(kind) -> bool:
     """Whether objects of a class are SciPy's, with methods in Python."""
-    return kind.__module__.startswith("scipy.") and kind.__dictoffset__ != 0 and kind is not type
+    return kind.__module__.startswith("scipy.") and kind.__dictoffset__ != 0 and not issubclass(kind, BaseException)
 
 
 def installed(module) -> bool:
@@ -59,7 +59,7 @@ def liftable(x) -> bool:
         first = next(iter(x.values() if kind is dict else x), None)
         return type(first) not in (dict, list, tuple) and liftable(first)
     if kind is type:
-        return id(x) in stand_ins() or (plain_class(x) and has_methods_to_lift(x))
+        return id(x) in stand_ins() or lent(x) or (plain_class(x) and has_methods_to_lift(x))
     if lent(kind):
         return True
     if kind is types.BuiltinFunctionType or foreign(kind.__module__):

@@ -1,6 +1,7 @@
 """What SciPy's functions in compiled code are recorded as: short formulas of rows, and `numpy.linalg`."""
 
 import math
+import sys
 
 import numpy as np
 
@@ -148,6 +149,32 @@ def svdvals(a, overwrite_a=False, check_finite=True):
 
 def pinv(a, *, rtol=None):
     return np.linalg.pinv(a, rtol=rtol)
+
+
+def piecewise_polynomial(p, x, nu=0, extrapolate=None):
+    """A spline at traced points: guards choose the interval, Horner's rule its polynomial."""
+    p = p.derivative(nu) if nu else p
+    extrapolate = p.extrapolate if extrapolate is None else extrapolate
+    if p.axis:
+        raise UnsupportedError("a spline along another axis than the first cannot be recorded")
+    if extrapolate == "periodic":
+        x = p.x[0] + np.remainder(np.subtract(x, p.x[0]), p.x[-1] - p.x[0])
+    at = np.clip(np.searchsorted(p.x, x, side="right") - 1, 0, len(p.x) - 2)
+    shape = np.shape(x) + (1,) * (p.c.ndim - 2)
+    step, y = np.subtract(x, p.x[at]), 0.0
+    step = np.reshape(step, shape) if shape else step
+    for coefficients in p.c[:, at]:
+        y = y * step + coefficients
+    if extrapolate is False:
+        inside = np.logical_and(np.greater_equal(x, p.x[0]), np.less_equal(x, p.x[-1]))
+        y = np.where(np.reshape(inside, shape) if shape else inside, y, np.nan)
+    return y
+
+
+def methods():
+    """(class, method, what it is recorded as) of objects of SciPy whose methods are compiled code."""
+    interpolate = sys.modules.get("scipy.interpolate")
+    return () if interpolate is None else ((interpolate.PPoly, "__call__", piecewise_polynomial),)
 
 
 FUNCTIONS = {f"scipy.special.{f.__name__}": f for f in (logsumexp, log_softmax, softmax)}
