@@ -31,6 +31,9 @@ EDGES = (0.0, -0.0, 1.0, -2.5, 0.5, math.inf, -math.inf, math.nan, 5e-324, 700.0
 CALLED = {
     "logaddexp",
     "logaddexp2",
+    "ndtri",
+    "erfinv",
+    "gamma",
     "gammaln",
     "digamma",
     "polygamma",
