@@ -27,7 +27,11 @@ def borrowable(x) -> bool:
     """Whether x is a Python function of NumPy or SciPy, which can be lifted if it is called with traced values."""
     dispatching = type(x) is type(np.sum) and x not in RECORDED
     code = getattr(x, "_implementation", None) if dispatching else x
-    return type(code) is types.FunctionType and type(code.__globals__) is not Globals and scientific(code.__globals__.get("__name__"))
+    return (
+        type(code) is types.FunctionType
+        and type(code.__globals__) is not Globals
+        and scientific(code.__globals__.get("__name__"))
+    )
 
 
 def scientific(module) -> bool:
