@@ -6,6 +6,7 @@ from benchmarks import (
     calls,
     curvature,
     elementwise,
+    examples,
     network,
     njit,
     njit_costs,
@@ -28,4 +29,5 @@ PROBLEMS = (
     *processes.PROBLEMS,
     *recurrence.PROBLEMS,
     *batches.PROBLEMS,
+    *examples.PROBLEMS,
 )

@@ -100,7 +100,7 @@ def ways(batch: Batch, record: Any, evaluate: Any) -> Iterator[tuple[Any, Any]]:
         chosen = batch.like(first, rest)
         held = evaluate(made, chosen) == HELD
         if rest.size and not held[0]:
-            raise UnsupportedError(f"{batch.name} went another way when it was run again at the same point")
+            raise another_way(batch.name)
         chosen = chosen if held.all() else chosen[held]
         yield made, chosen
         if len(chosen) == len(rest):
@@ -111,6 +111,11 @@ def ways(batch: Batch, record: Any, evaluate: Any) -> Iterator[tuple[Any, Any]]:
         f"{batch.name} takes more than {MOST_WAYS:,} different paths through its conditions in one batch; "
         "batch fewer points, or choose with np.where"
     )
+
+
+def another_way(name: str) -> UnsupportedError:
+    """The error where a condition comes out otherwise without cause."""
+    return UnsupportedError(f"{name} went another way when it was run again at the same point")
 
 
 def placed_axis(name: str, axis: Any, shape: tuple[int, ...]) -> int:

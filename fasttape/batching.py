@@ -1,8 +1,8 @@
 """vmap: one recording of a function at one point, run at all points of a batch.
 
 Points at which another condition holds than at the one that was recorded, or whose integers differ, are recorded once
-more, one of them for all that go the same way. Plain batches are read and written where they are in memory; inside a
-recording a batch is a call of a `Mapped` rule for each way.
+more, one of them for all that go the same way. Plain batches are read and written where they are in memory; what is
+done inside a recording is the business of `inner_batch`.
 """
 
 import contextlib
@@ -17,10 +17,11 @@ from fasttape.batches import Batch, placed_axis, spread, ways
 from fasttape.binding import NOTHING
 from fasttape.derivatives import is_constant, shape_of
 from fasttape.errors import ArgumentError, LeakError, OutputError, RandomnessError
-from fasttape.execute.batch import choose, run
+from fasttape.execute.batch import run
 from fasttape.execute.points import HELD, Points, elements
 from fasttape.inner_batch import record_inside
 from fasttape.recording import Recording, name_of, record_call
+from fasttape.stacked import choose
 from fasttape.transform import nested
 from fasttape.transform.optimize import optimize
 
@@ -46,10 +47,21 @@ class Results:
             raise OutputError(
                 f"{self.batch.name} returns results of other shapes or types at other points of the batch"
             )
+        else:
+            self.promote(recording)
+
+    def promote(self, recording: Recording) -> None:
+        """Let arrays hold the results of another recording as well: where one is an integer, the other a float."""
+        for k, (out, (x, axis)) in enumerate(zip(recording.outputs, self.arrays, strict=True)):
+            dtype = dtype_of(out, recording)
+            if dtype != x.dtype:
+                same = (dtype.kind == "f") == (x.dtype.kind == "f")
+                wanted = np.promote_types(dtype, x.dtype) if same else max(dtype, x.dtype, key=lambda d: d.kind == "f")
+                self.arrays[k] = x.astype(wanted), axis
 
     def described(self, recording: Recording) -> Any:
         """What all points have to have in common."""
-        return recording.structure, [(shape_of(out), dtype_of(out, recording).kind) for out in recording.outputs]
+        return recording.structure, [(shape_of(out), dtype_of(out, recording).kind == "b") for out in recording.outputs]
 
     def made(self, out: Any, axis: Any, recording: Recording) -> Any:
         shape, dtype = shape_of(out), dtype_of(out, recording)
@@ -108,7 +120,7 @@ def run_plain(f: Any, keywords: Any, batch: Batch, out_axes: Any, threads: int |
         targets = [elements(x) for x in arrays]
         steps = [np.full(a.size, x.strides[0], np.int64) for a, x in zip(targets, arrays, strict=True)]
         ends = joined(targets, np.uint64), joined(steps, np.int64)
-        executor = choose(recording.program, len(chosen)).executor
+        executor = choose(recording.program, len(chosen), inputs.steps == 0).executor
         run(executor, Points(len(chosen), inputs.addresses, inputs.steps, *ends, failed), threads)
         results.settle(recording, arrays, chosen)
         return failed

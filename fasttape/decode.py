@@ -14,6 +14,7 @@ from fasttape.layout import (
     FIRST_STRUCTURAL,
     GEMM,
     GUARD,
+    LENGTH,
     LIST,
     NDIM,
     OPERANDS,
@@ -80,7 +81,7 @@ def array(program, i, opcode, p, slot) -> Instruction:
     aux = program.aux
     operands = tuple(operand_slots(aux, p, k, opcode) for k in range(int(aux[p + OPERANDS])))
     row, size = int(aux[p + CODE]), int(aux[p + SIZE])
-    shape = tuple(aux[p + SHAPE : p + SHAPE + aux[p + NDIM]].tolist())
+    shape = tuple(extents(aux, p))
     if opcode == ELEMENTWISE:
         parameter = int(aux[p + PARAM]) if INTEGER in OPS[row].traits else None
         return Instruction(i, opcode, row, OPS[row].name, slot, size, operands, parameter, p)
@@ -88,6 +89,12 @@ def array(program, i, opcode, p, slot) -> Instruction:
         return Instruction(i, opcode, -1, f"call {program.rules[row].name}", slot, size, operands, None, p)
     name = FOLDS.get(OPS[row].name, OPS[row].name) if opcode == REDUCE else f"gemm {'x'.join(map(str, shape[-3:]))}"
     return Instruction(i, opcode, row, name, slot, size, operands, None, p)
+
+
+def extents(aux, p) -> list[int]:
+    """The shape of the iteration space of the record at p."""
+    found: list[int] = aux[p + SHAPE : p + SHAPE + aux[p + NDIM]].tolist()
+    return found
 
 
 def operand_slots(aux, p, k, opcode) -> np.ndarray:
@@ -127,9 +134,19 @@ def count_operations(program: Program) -> int:
         if program.ops[i] == CALL:
             total += program.rules[int(program.aux[p + CODE])].operations
             continue
-        points = math.prod(program.aux[p + SHAPE : p + SHAPE + program.aux[p + NDIM]].tolist())
+        points = math.prod(extents(program.aux, p))
         total += points * (2 if program.ops[i] == GEMM else 1)
     return int(total)
+
+
+def count_listed(program: Program) -> int:
+    """The number of slots in the index lists of all operands."""
+    total = 0
+    for i in np.flatnonzero((program.ops >= FIRST_STRUCTURAL) & (program.ops != GUARD)).tolist():
+        p = int(program.a[i])
+        ndim, count = int(program.aux[p + NDIM]), int(program.aux[p + OPERANDS])
+        total += int(program.aux[p + LENGTH]) - (SHAPE + ndim + count * (STRIDES + ndim))
+    return total
 
 
 def result_slots(program, instruction: Instruction) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Mapped: a rule that runs one program at many points, whose results stand side by side or are summed.
 
-It is what a recording has of `vmap`. The program is recorded once; its inputs are elements of the batch or numbers that
-all points share. Derivatives of the rule are such rules again: the adjoint program at the same points, with a sum over
-the points, in their order, for whatever they share. So memory is that of what goes in and out, for every order.
+It is what a recording has of a large `vmap`. The program is recorded once; its inputs are elements of the batch or
+numbers that all points share. Derivatives of the rule are such rules again: the adjoint program at the same points, and
+a sum over the points, in their order, for whatever they share. So memory is that of what goes in and out, for every
+order. Points may be blocks of points: then sums over those of a block are products of matrices in the program.
 """
 
 import functools
@@ -11,14 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fasttape.decode import count_operations
-from fasttape.errors import InvalidTapeError
+from fasttape.errors import InvalidTapeError, ReplayError
 from fasttape.evaluation import guard_error
-from fasttape.execute.batch import choose, run
+from fasttape.execute.batch import run
 from fasttape.execute.calls import Rule
 from fasttape.execute.interpreter import address
-from fasttape.execute.points import HELD, Points
+from fasttape.execute.plan import Plan
+from fasttape.execute.points import HELD, PointByPoint, Points
 from fasttape.program import Program
-from fasttape.transform.programs import pullback_program, pushforward_program
+from fasttape.stacked import choose
+from fasttape.transform.map import mapped_program, pieces_of
+from fasttape.transform.programs import pullback_program, pushforward_program, spans_of_inputs
 from fasttape.verify import verify
 
 ROOM = 1 << 20  # numbers that wait to be summed
@@ -43,6 +47,11 @@ class Places(NamedTuple):
         places = address(array) + (self.offsets + self.steps * first) * array.itemsize
         return places.astype(np.uint64)
 
+    def of_blocks(self, lanes: int) -> Any:
+        """For each point of a block of so many the offsets, and the steps from block to block."""
+        offsets = self.offsets + np.arange(lanes)[:, None] * self.steps
+        return np.array([offsets, np.broadcast_to(lanes * self.steps, offsets.shape)])
+
     def inside(self, points: int, size: int) -> bool:
         """Whether all places of so many points are inside of an array."""
         ends = np.concatenate([self.offsets, self.offsets + self.steps * max(points - 1, 0)])
@@ -53,16 +62,35 @@ class Mapped(Rule):
     """The rule that runs a program at `points` points; results that points share are sums."""
 
     def __init__(
-        self, name: str, program: Program, points: int, inputs: int, sources: Places, outputs: int, targets: Places
+        self,
+        name: str,
+        program: Program,
+        points: int,
+        inputs: int,
+        sources: Places,
+        outputs: int,
+        targets: Places,
+        whole: bool = False,
     ):
-        self.name, self.program, self.points = name, program, points
+        """Where points are `whole` blocks of other points, the program is run as it is."""
+        self.name, self.program, self.points, self.whole = name, program, points, whole
         self.inputs, self.sources, self.outputs, self.targets = inputs, sources, outputs, targets
         self.operations = points * count_operations(program)
         self.pure = not program.guards.size and all(rule.pure for rule in program.rules)
 
     def __reduce__(self) -> tuple[Any, ...]:
         described = self.name, self.program, self.points, self.inputs, self.sources, self.outputs, self.targets
-        return Mapped, described
+        return Mapped, (*described, self.whole)
+
+    def in_blocks(self, lanes: int) -> "Mapped":
+        """The same over blocks of `lanes` points, which divide the points: sums over these are part of the program."""
+        shared = self.sources.steps == 0
+        made = mapped_program(self.program, lanes, shared, pieces_of(shared, spans_of_inputs(self.program).tolist()))
+        places = np.zeros((2, made.program.inputs), np.int64)
+        places[:, made.inputs.of(lanes) - 1] = self.sources.of_blocks(lanes)
+        targets = Places(*(column.reshape(-1) for column in self.targets.of_blocks(lanes)))
+        described = self.inputs, Places(*places), self.outputs, targets
+        return Mapped(self.name, made.program, self.points // lanes, *described, whole=True)
 
     def verify(self) -> None:
         verify(self.program)
@@ -76,12 +104,17 @@ class Mapped(Rule):
     @functools.cached_property
     def executor(self) -> Any:
         """What runs the program."""
-        return choose(self.program, self.points).executor
+        if self.whole:
+            return PointByPoint(self.program, Plan(self.program, ()))
+        return choose(self.program, self.points, self.sources.steps == 0).executor
 
     def forward(self, x: Any, *, keep: bool) -> tuple[Any, Any]:
         y, failed = self.evaluate(x)
-        if (failed != HELD).any():
-            raise guard_error(self.program, int(failed[failed != HELD][0]))
+        stopped = int(failed[failed != HELD][0]) if (failed != HELD).any() else HELD
+        if stopped == self.program.ops.size:
+            raise ReplayError(f"a batch inside of {self.name} was recorded with conditions that do not hold here")
+        if stopped != HELD:
+            raise guard_error(self.program, stopped)
         return y, None
 
     def evaluate(self, x: Any) -> tuple[Any, Any]:
@@ -120,7 +153,7 @@ class Mapped(Rule):
         sources = Places.joined(self.sources, self.unused(), self.targets.behind(size))
         made = pullback_program(self.program)
         described = self.points, size + self.outputs, sources, self.inputs, self.sources
-        return Mapped(f"pullback of {self.name}", made, *described)
+        return Mapped(f"pullback of {self.name}", made, *described, self.whole)
 
     @functools.cached_property
     def along(self) -> "Mapped":
@@ -129,7 +162,7 @@ class Mapped(Rule):
         sources = Places.joined(self.sources, self.unused(), self.sources.behind(size))
         made = pushforward_program(self.program)
         described = self.points, size + self.inputs, sources, self.outputs, self.targets
-        return Mapped(f"pushforward of {self.name}", made, *described)
+        return Mapped(f"pushforward of {self.name}", made, *described, self.whole)
 
     def unused(self) -> Places:
         """Places of the results, which derivatives do not read: they compute what they need."""

@@ -14,7 +14,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fasttape.special import digamma, expit, gammaln, logit, ndtr, polygamma, powi, xlog1py, xlogy
+from fasttape.special import (
+    digamma,
+    erfinv,
+    expit,
+    gamma,
+    gammaln,
+    logit,
+    ndtr,
+    ndtri,
+    polygamma,
+    powi,
+    xlog1py,
+    xlogy,
+)  # fmt: skip
 
 COMMUTATIVE = "commutative"  # f(x, y) and f(y, x) have the same bits
 LINEAR = "linear"  # the partials are constants
@@ -56,6 +69,8 @@ LOG2_E = 1.4426950408889634
 LOG10_E = 0.4342944819032518
 TWO_OVER_SQRT_PI = 1.1283791670955126
 INVERSE_SQRT_2PI = 0.3989422804014327
+SQRT_2PI = 2.5066282746310002
+HALF_SQRT_PI = 0.8862269254527580
 DEGREE = 0.017453292519943295
 RADIAN = 57.29577951308232
 INF = math.inf
@@ -229,6 +244,11 @@ OPS: tuple[Op, ...] = (
     Op("expit",    lambda x: expit(x),    lambda x, r: (r * expit(-x),),    ("scipy.special.expit",), "1 / (1 + e^-x)", _R, FLAT_ENDS),
     Op("logit",    lambda x: logit(x),    lambda x, r: (1.0 / (x * (1.0 - x)),), ("scipy.special.logit",), "log(x / (1 - x))", (Interval(0.0, 1.0),),
        (((0.0,), (INF,)), ((1.0,), (INF,)))),
+    Op("ndtri",    lambda x: ndtri(x),    lambda x, r: (SQRT_2PI * np.exp(0.5 * r * r),), ("scipy.special.ndtri",), "inverse of ndtr",
+       (Interval(0.0, 1.0),), STEEP_AT_0[:1]),
+    Op("erfinv",   lambda x: erfinv(x),   lambda x, r: (HALF_SQRT_PI * np.exp(r * r),), ("scipy.special.erfinv",), "inverse of erf", _U, STEEP_ENDS),
+    Op("gamma",    lambda x: gamma(x),    lambda x, r: (r * digamma(x),),   ("scipy.special.gamma", "math.gamma"), "Γ(x)", (Interval(1e-3, 170.0),),
+       (((INF,), (INF,)),)),
     Op("gammaln",  lambda x: gammaln(x),  lambda x, r: (digamma(x),),       ("scipy.special.gammaln", "math.lgamma"), "log |Γ(x)|", _P,
        (((0.0,), (-INF,)), ((INF,), (INF,)))),
     Op("digamma",  lambda x: digamma(x),  lambda x, r: (polygamma(x, 1),),  ("scipy.special.digamma", "scipy.special.psi"), "Γ'(x) / Γ(x)", _P,

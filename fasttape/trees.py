@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fasttape.recorders.array import TracedArray
+from fasttape.recorders.fresh import resolved
 from fasttape.recorders.scalar import TracedScalar
 
 LEAVES = (float, int, np.ndarray, np.generic, complex, str, bytes, type(None), TracedScalar, TracedArray)
@@ -18,15 +19,15 @@ LEAVES = (float, int, np.ndarray, np.generic, complex, str, bytes, type(None), T
 def flatten(tree: Any) -> tuple[list[Any], Any]:
     """The leaves of a tree and its structure."""
     if isinstance(tree, LEAVES):
-        return [tree], None
+        return [resolved(tree)], None
     if type(tree) is tuple and all(isinstance(x, LEAVES) for x in tree):
-        return list(tree), len(tree)
+        return [resolved(x) for x in tree], len(tree)
     if not isinstance(tree, dict | list | tuple) and is_leaf(tree):
         return [tree], None
     import optree
 
     leaves, structure = optree.tree_flatten(tree, none_is_leaf=True)
-    return leaves, structure
+    return [resolved(x) for x in leaves], structure
 
 
 def is_leaf(x: Any) -> bool:

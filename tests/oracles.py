@@ -72,6 +72,14 @@ def _ndtr(x):
     return _erfc(-x / m.sqrt(2)) / 2
 
 
+def _quantile(p):
+    """The root of log ndtr(z) = log p, by symmetry left of 0."""
+    if 2 * p > 1:
+        return -_quantile(1 - p)
+    start = -m.sqrt(-2 * m.log(p)) if p < m.mpf("0.01") else m.sqrt(2) * m.erfinv(2 * p - 1)
+    return m.findroot(lambda z: m.log(_ndtr(z) / p), start) if p < m.mpf("0.01") else start
+
+
 def _power(x, n):
     return m.power(x, int(n))
 
@@ -153,6 +161,9 @@ ORACLES = {
     "ndtr": (_ndtr, lambda x: m.exp(-x * x / 2) / m.sqrt(2 * m.pi)),
     "expit": (_sigma, lambda x: _sigma(x) * _sigma(-x)),
     "logit": (lambda x: m.log(x / (1 - x)), lambda x: 1 / (x * (1 - x))),
+    "ndtri": (_quantile, lambda x: m.sqrt(2 * m.pi) * m.exp(_quantile(x) ** 2 / 2)),
+    "erfinv": (m.erfinv, lambda x: m.sqrt(m.pi) / 2 * m.exp(m.erfinv(x) ** 2)),
+    "gamma": (m.gamma, lambda x: m.gamma(x) * m.digamma(x)),
     "gammaln": (_log_gamma, m.digamma),
     "digamma": (m.digamma, lambda x: m.psi(1, x)),
     "polygamma": (lambda x, n: m.psi(int(n), x), lambda x, n: m.psi(int(n) + 1, x), _zero),

@@ -30,8 +30,10 @@ LAYERS += (
     "custom",
     "rules",
     "linalg",
+    "decompositions",
     "implicit",
     "checkpoint",
+    "stacked",
     "batches",
     "mapped",
     "inner_batch",
@@ -42,7 +44,7 @@ LAYERS += (
 )
 LAYERS += ("", "demo", "__main__")  # the package itself, and what is its first user
 # Functions of NumPy whose derivatives are rules like those of users, which are made of everything else
-EXCEPTIONS = {("fasttape.recorders.numpy_linalg", "fasttape.linalg")}
+EXCEPTIONS = {("fasttape.recorders.numpy_linalg", f"fasttape.{name}") for name in ("linalg", "decompositions")}
 INSIDE_NUMBA = ("numba.core", "numba.extending", "numba.np", "numba.typed", "llvmlite")
 HEAVY = ("numba", "scipy", "optree", "matplotlib", "sklearn", "rich", "hypothesis")
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60

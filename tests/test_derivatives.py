@@ -71,6 +71,7 @@ def oracle(name):
         "deg2rad": lambda x: x * m.pi / 180,
         "rad2deg": lambda x: x * 180 / m.pi,
         "ndtr": lambda x: (1 + m.erf(x / m.sqrt(2))) / 2,
+        "ndtri": lambda p: m.sqrt(2) * m.erfinv(2 * p - 1),
         "expit": lambda x: 1 / (1 + m.exp(-x)),
         "logit": lambda x: m.log(x / (1 - x)),
         "gammaln": m.loggamma,

@@ -5,6 +5,7 @@ import itertools
 import math
 import re
 
+import numba
 import numpy as np
 import programs
 import pytest
@@ -31,6 +32,9 @@ EDGES = (0.0, -0.0, 1.0, -2.5, 0.5, math.inf, -math.inf, math.nan, 5e-324, 700.0
 CALLED = {
     "logaddexp",
     "logaddexp2",
+    "ndtri",
+    "erfinv",
+    "gamma",
     "gammaln",
     "digamma",
     "polygamma",
@@ -244,6 +248,9 @@ def test_long_programs_go_through_cells_that_are_used_again():
     assert np.array_equal(evaluate(lambda program: executor, tape.program, points)[0], expected)
 
 
+@pytest.mark.skipif(
+    bool(numba.config.DISABLE_JIT), reason="NumPy's tanh, of the twins, is not to the bit the C library's"
+)
 @settings(max_examples=12, deadline=None)
 @given(st.booleans().flatmap(lambda inside: programs.programs(inside=inside)))
 def test_random_programs(case):

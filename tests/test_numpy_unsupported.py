@@ -13,10 +13,11 @@ from agree import same
 import fasttape as ft
 from fasttape.errors import ConversionError, FastTapeError, UnsupportedError
 from fasttape.ops import OPS
-from fasttape.recorders import numpy_names
+from fasttape.recorders import numpy_formulas, numpy_names
 
 X = np.array([0.3, 1.2, 0.7, 2.1])
 M = X.reshape(2, 2)
+PLAIN = np.zeros(4)  # not made by the recorded function
 NAMESPACES = {"numpy": np, "numpy.linalg": np.linalg, "numpy.fft": np.fft}
 WRITING = {"numpy.save", "numpy.savez", "numpy.savez_compressed", "numpy.savetxt"}  # into the folder of the tests
 DISPATCHING = type(np.sum)
@@ -55,8 +56,12 @@ CALLS = {
 
 
 # What NumPy refuses and we do not, harmlessly: a single bound (as ndarray.clip takes it), an array as a dtype or an
-# order, and operations on truth values, of which a traced scalar does not know that it is one.
-LENIENT = (np.clip, np.can_cast, np.copy, np.empty_like, np.ones_like, np.zeros_like, np.invert)
+# order, operations on truth values, of which a traced scalar does not know that it is one, and scalars where
+# polynomials are expected.
+LENIENT = (
+    np.clip, np.can_cast, np.copy, np.empty_like, np.ones_like, np.zeros_like, np.invert, np.astype, np.poly, np.roots,
+    np.common_type, np.result_type,
+)  # fmt: skip
 
 
 def plain_result(call, function):
@@ -95,8 +100,9 @@ def check_call(function, call):
     if function in LENIENT and not accepted:
         return
     assert accepted, f"NumPy refuses the call, but fasttape returns {found!r}"
-    assert comparable(expected), f"{expected!r} cannot come from a recording"
-    if function is not np.empty_like:
+    if not comparable(expected):
+        assert found == expected
+    elif function is not np.empty_like:
         same_numbers(found, expected)
 
 
@@ -114,10 +120,8 @@ def same_numbers(found, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
-UFUNCS = {getattr(np, name[6:]) for op in OPS for name in op.names if name.startswith("numpy.")} | {
-    np.matmul,
-    np.divmod,
-}
+UFUNCS = {getattr(np, name[6:]) for op in OPS for name in op.names if name.startswith("numpy.")}
+UFUNCS |= {np.matmul, *numpy_formulas.UFUNCS}
 
 
 @EVERY
@@ -136,15 +140,21 @@ def dispatch(function, x):
 
 
 @pytest.mark.parametrize("method", ["accumulate", "outer", "reduceat", "at", "reduce"])
-@pytest.mark.parametrize("ufunc", [np.add, np.multiply, np.maximum, np.subtract, np.arctan2], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("ufunc", [np.add, np.multiply, np.maximum, np.subtract, np.hypot], ids=lambda f: f.__name__)
 def test_ufunc_methods_are_right_or_refused(ufunc, method):
     arguments = {"outer": [X], "reduceat": [[0, 2]], "at": [[0, 1], 2.0]}.get(method, [])
+
+    def f(x):
+        y = x * 1.0
+        made = getattr(ufunc, method)(y, *arguments)
+        return y if made is None else made
+
     try:
-        found = ft.record(lambda x: getattr(ufunc, method)(x, *arguments), X)(X)
+        found = ft.record(f, X)(X)
     except UnsupportedError as error:
         refusal = str(error)
     else:
-        same(found, getattr(ufunc, method)(X, *arguments))
+        same(found, f(X))
         return
     assert f"numpy.{ufunc.__name__}.{method} cannot be recorded" in refusal
 
@@ -172,12 +182,12 @@ def test_every_method_of_an_array_works_or_is_refused(name):
         return
     if comparable(expected):
         same_numbers(found, expected)
-    elif name != "flat":
+    elif name not in ("flat", "flags"):
         assert found == expected
 
 
 def test_methods_that_are_refused_are_named():
-    for name in ("cumprod", "cumsum", "put", "tobytes", "byteswap", "resize"):
+    for name in ("tobytes", "byteswap", "resize"):
         with pytest.raises(UnsupportedError, match=name):
             ft.record(lambda x, name=name: getattr(x * 1.0, name)(), X)
 
@@ -190,9 +200,9 @@ def test_an_unknown_attribute_is_an_attribute_error():
 
 def test_error_names_the_nearest_function():
     with pytest.raises(
-        UnsupportedError, match=r"numpy\.percentile cannot be recorded; the nearest that can: numpy\.mean"
+        UnsupportedError, match=r"numpy\.argpartition cannot be recorded; the nearest that can: numpy\.argsort"
     ):
-        ft.record(lambda x: np.percentile(x, 50), X)
+        ft.record(lambda x: np.argpartition(x, 2), X)
 
 
 # fmt: off
@@ -201,20 +211,13 @@ CONVERSIONS = {
     "float of an array": lambda x: float(x[:1]),
     "complex": lambda x: complex(x.sum()),
     "complex of an array": lambda x: complex(x[:1].reshape(())),
-    "element of a plain array": lambda x: operator.setitem(np.zeros(4), 0, x[0]),
-    "slice of a plain array": lambda x: operator.setitem(np.zeros(4), slice(None), x),
-    "slice of a plain array by a scalar": lambda x: operator.setitem(np.zeros(4), slice(None), x[0]),
-    "mask of a plain array": lambda x: operator.setitem(np.zeros(4), X > 1.0, x[:2]),
+    "element of a plain array": lambda x: operator.setitem(PLAIN.copy(), 0, x[0]),
+    "slice of a plain array": lambda x: operator.setitem(PLAIN.copy(), slice(None), x),
+    "slice of a plain array by a scalar": lambda x: operator.setitem(PLAIN.copy(), slice(None), x[0]),
+    "mask of a plain array": lambda x: operator.setitem(PLAIN.copy(), X > 1.0, x[:2]),
     "np.float64": lambda x: np.float64(x[0]),
-    "np.full": lambda x: np.full(3, x[0]),
-    "np.sum of a list": lambda x: np.sum([x[0], x[1]]),
-    "np.exp of a list": lambda x: np.exp([x[0], x[1]]),
-    "np.max of a list of arrays": lambda x: np.max([x, x]),
-    "np.vectorize": lambda x: np.vectorize(lambda t: t * 2.0)(x),
     "np.fromiter": lambda x: np.fromiter(x, float),
     "np.polynomial": lambda x: np.polynomial.Polynomial(x)(0.5),
-    "np.asarray_chkfinite": lambda x: np.asarray_chkfinite(x),
-    "masked array": lambda x: np.ma.array(x),
     "memoryview": lambda x: np.frombuffer(x),
 }
 # fmt: on

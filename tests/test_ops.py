@@ -27,8 +27,12 @@ ULPS = 8.0  # on top of what two half-ulp moves of each operand do
 SMALLEST_NORMAL = 2.0**-1022
 # 1 - tanh(x)**2 knows tanh only to half an ulp of 1
 ABSOLUTE = {"tanh": 2.0**-52}
-# y - 1 loses half an ulp of the exponent, which log(x) magnifies
-RELATIVE = {"pow": lambda x, y: 2.0**-53 * abs(math.log(x))}
+# y - 1 loses half an ulp of the exponent, which log(x) magnifies; the slope exp(z**2 / 2) magnifies what z has lost by
+# z**2, which is about -2 log(p) in the tails
+RELATIVE = {
+    "pow": lambda x, y: 2.0**-53 * abs(math.log(x)),
+    "ndtri": lambda p: -(2.0**-53) * 16.0 * math.log(min(p, 1.0 - p)) if 0.0 < p < 1.0 else 0.0,
+}
 
 EDGES = (0.0, -0.0, 1.0, -1.0, 0.5, -2.5, math.inf, -math.inf, math.nan, 5e-324, -5e-324, 1e300, -1e300)
 INTEGER_EDGES = (0, 1, 2, 3, 7, 10)

@@ -198,7 +198,7 @@ def test_how_a_traced_value_looks():
         (lambda x: x + 1j, ArgumentError, "complex numbers cannot be mixed with traced values"),
         (lambda x: x + "text", TypeError, "unsupported operand"),
         (lambda x: x < None, TypeError, "not supported between"),
-        (lambda x: math.fsum([x]), ConversionError, "float"),
+        (lambda x: math.nextafter(x, 1.0), ConversionError, "float"),
     ],
 )
 def test_misuse(misuse, error, message):

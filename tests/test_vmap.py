@@ -11,6 +11,7 @@ from hypothesis import given, settings
 import fasttape as ft
 from fasttape import mapped
 from fasttape.errors import ArgumentError, OutputError, RandomnessError, ReplayError, UnsupportedError
+from fasttape.execute import batch
 from tests import programs
 from tests.agree import bits
 
@@ -29,6 +30,16 @@ def branching(w, x):
     while total < 0.5:
         total = total * total + 0.4
     return total
+
+
+@pytest.fixture(params=["in place", "as a call"])
+def recorded_as(request, monkeypatch):
+    """The two ways in which a batch is part of a recording."""
+    if request.param == "as a call":
+        monkeypatch.setattr(batch, "AT_ONCE", 0)
+
+
+in_both_ways = pytest.mark.usefixtures("recorded_as")
 
 
 def looped(f, *args):
@@ -119,6 +130,7 @@ def test_threads_give_the_same_bits():
     assert bits([one]) == bits([two])
 
 
+@in_both_ways
 def test_an_empty_batch():
     found = ft.vmap(ft.value_and_grad(smooth))(np.empty((0, 3)))
     assert [x.shape for x in found] == [(0,), (0, 3)]
@@ -137,6 +149,7 @@ def plain_total(w, x):
     return sum(branching(w, row) for row in x)
 
 
+@in_both_ways
 @pytest.mark.parametrize("argnums", [0, 1])
 @pytest.mark.parametrize("transform", [ft.grad, ft.jacfwd, ft.hessian], ids=["grad", "jacfwd", "hessian"])
 def test_derivatives_go_through(transform, argnums):
@@ -144,6 +157,7 @@ def test_derivatives_go_through(transform, argnums):
     np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-13)
 
 
+@in_both_ways
 def test_third_derivatives():
     def f(t):
         return np.sum(ft.vmap(lambda x: math.sin(t * x))(X[:, 0]))
@@ -152,6 +166,7 @@ def test_third_derivatives():
     assert third == pytest.approx(np.sum(-(X[:, 0] ** 3) * np.cos(0.7 * X[:, 0])), rel=1e-12)
 
 
+@in_both_ways
 def test_a_closure_is_shared_and_may_be_the_batch_as_well():
     def f(x):
         return np.sum(ft.vmap(lambda row: row * np.sum(x) + x[0])(x))
@@ -163,6 +178,7 @@ def test_a_closure_is_shared_and_may_be_the_batch_as_well():
     np.testing.assert_allclose(ft.grad(f)(x), ft.grad(plain)(x), rtol=1e-13)
 
 
+@in_both_ways
 def test_nested():
     outer = ft.vmap(ft.vmap(lambda a, b: math.sin(a) * b, in_axes=(0, None)), in_axes=(None, 0))
     np.testing.assert_allclose(outer(W, W), np.outer(W, np.sin(W)), rtol=1e-15)
@@ -189,6 +205,7 @@ def test_gradients_of_each_example():
             np.testing.assert_allclose(db[i], eb, rtol=1e-12)
 
 
+@in_both_ways
 def test_compiled():
     slope = ft.compile(ft.grad(total))
     for w in (W, 1.01 * W):
@@ -202,6 +219,7 @@ def test_compiled():
     assert batch.info().hits == 1
 
 
+@in_both_ways
 def test_a_replay_holds_every_point_to_its_way():
     tape = ft.record(total, W, X)
     np.testing.assert_allclose(tape.grad(W, 1.001 * X), ft.grad(plain_total)(W, 1.001 * X), rtol=1e-12)
@@ -212,11 +230,13 @@ def test_a_replay_holds_every_point_to_its_way():
 def test_sums_do_not_need_memory_for_all_points(monkeypatch):
     x = np.random.default_rng(6).normal(size=(1_000, 3))
     expected = ft.grad(lambda w: np.sum(np.tanh(x @ w)))(W)
+    monkeypatch.setattr(batch, "AT_ONCE", 0)
     monkeypatch.setattr(mapped, "ROOM", 300)
     found = ft.grad(lambda w: np.sum(ft.vmap(lambda row: np.tanh(row @ w))(x)))(W)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+@in_both_ways
 def test_zero_absorbs():
     def f(w):
         return np.sum(ft.vmap(lambda x: np.where(x > 0.0, np.sqrt(x * w), 0.0))(np.array([0.0, 4.0])))
@@ -224,6 +244,7 @@ def test_zero_absorbs():
     assert ft.grad(f)(1.0) == 1.0
 
 
+@in_both_ways
 def test_rules_of_users_inside():
     @ft.custom_vjp
     def cube(x):

@@ -81,6 +81,24 @@ def _gemv(entries, m, k, x, x0, xr, xc, y, y0, ys, out, o0, os, beta):
 
 
 @kernel
+def _rows(m, n, x, x0, xr, y, y0, yc, out, o0, our, beta):
+    """out (m, n) = beta out + x (m, 1) @ y (1, n) for rows of out that have a unit stride."""
+    zero = np.uint64(0)
+    for i in range(m):
+        factor, row = x[np.uint64(x0 + i * xr)], np.uint64(o0 + i * our)
+        start, step, size = np.uint64(y0), np.uint64(yc), np.uint64(n)
+        if beta == 0.0 and yc == 1:
+            for j in range(zero, size):
+                out[row + j] = factor * y[start + j]
+        elif beta == 0.0:
+            for j in range(zero, size):
+                out[row + j] = factor * y[start + j * step]
+        else:
+            for j in range(zero, size):
+                out[row + j] += factor * y[start + j * step]
+
+
+@kernel
 def _multiply_add(entries, m, n, k, x, x0, xr, xc, y, y0, yr, yc, out, o0, our, ouc, beta):
     if m == 0 or n == 0 or k == 0:
         if beta == 0.0:
@@ -88,7 +106,11 @@ def _multiply_add(entries, m, n, k, x, x0, xr, xc, y, y0, yr, yc, out, o0, our, 
                 for j in range(n):
                     out[o0 + i * our + j * ouc] = 0.0
         return
-    if n == 1 and yr > 0 and our > 0:
+    if k == 1 and ouc == 1:  # BLAS would take longer to begin
+        _rows(m, n, x, x0, xr, y, y0, yc, out, o0, our, beta)
+    elif k == 1 and our == 1:
+        _rows(n, m, y, y0, yc, x, x0, xr, out, o0, ouc, beta)
+    elif n == 1 and yr > 0 and our > 0:
         _gemv(entries, m, k, x, x0, xr, xc, y, y0, yr, out, o0, our, beta)
     elif m == 1 and xc > 0 and ouc > 0:  # a row times a matrix: the transposed product of a matrix and a column
         _gemv(entries, n, k, y, y0, yc, yr, x, x0, xc, out, o0, ouc, beta)

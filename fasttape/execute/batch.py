@@ -8,20 +8,30 @@ threads and ends them: nothing is left that a fork could lose or that an interru
 import collections
 import contextlib
 import contextvars
+import math
 import threading
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fasttape.compiler import late
-from fasttape.decode import count_operations
+from fasttape.decode import count_listed, count_operations, extents
 from fasttape.execute.lanes import Lanes
 from fasttape.execute.native import Native, refusal
 from fasttape.execute.points import PointByPoint, Points
+from fasttape.layout import GEMM
 from fasttape.program import Program
 
 WIDE = 2_000  # operations in an instruction: then BLAS and contiguous arrays at one point are faster than lanes
 MOST = 1 << 22  # operations, of which lanes need about 100 bytes each
 MANY = 1 << 18  # points at which machine code that is on disk gains more than it takes to load, and a new one soon
 WORK = 1 << 24  # operations in a chunk: far more than a thread takes to begin, far less than a user waits for Ctrl-C
+BLOCK = 1 << 20  # bytes of the values of a block of points that array instructions run over
+LARGEST = 1 << 12  # points in such a block
+FEWEST = 128  # points for which it pays to write a program of a block
+HEAVY, MOSTLY = 1_000, 2 / 3  # operations of a product, and their share, with which blocks are faster than lanes
+AT_ONCE = 1 << 22  # values of all points of a batch inside a recording that are kept as those of array code are
+CALLED = 1 << 18  # values in a block of points of a larger one, whose sums over points are products
 LONGEST = 1 << 15  # points in a chunk: some for each thread in most batches
 
 
@@ -57,6 +67,39 @@ def against_lanes(program: Program) -> str:
     return ""
 
 
+def numbers_at_a_point(program: Program, shared: int) -> int:
+    """Values and entries of index lists that each point has of its own, if all share some inputs."""
+    return max(program.slots - shared + count_listed(program), 1)
+
+
+def block_of(program: Program, size: int, shared: int) -> int:
+    """Points in blocks that are as equal as possible and stay in cache; `shared` inputs are those of all points."""
+    fitting = max(1, min(LARGEST, BLOCK // (numbers_at_a_point(program, shared) * program.dtype.itemsize)))
+    return max(1, -(-size // max(1, -(-size // fitting))))
+
+
+def for_blocks(program: Program) -> str:
+    """Why array instructions should run once for a block of points, with an axis more, or nothing."""
+    if program.rules:
+        return ""
+    products = program.a[program.ops == GEMM].astype(np.int64)
+    count, total = sum(2 * math.prod(extents(program.aux, p)) for p in products.tolist()), count_operations(program)
+    if count >= HEAVY * products.size and count >= MOSTLY * total > 0:
+        return f"since {count:,} of {total:,} operations are in matrix products"
+    return f"since {reason}" if (reason := against_lanes(program)) else ""
+
+
+def fits_memory(program: Program, size: int, shared: int) -> bool:
+    """Whether a batch inside a recording may have all values at once; else it is a call, which computes them anew."""
+    return not program.rules and size * numbers_at_a_point(program, shared) <= AT_ONCE
+
+
+def block_in_recording(program: Program, size: int, shared: int) -> int:
+    """Points in the blocks of such a call; 1 where it goes from point to point."""
+    fitting = CALLED // numbers_at_a_point(program, shared) if for_blocks(program) else 1
+    return size // -(-size // max(fitting, 1)) if size else 1
+
+
 def evaluate(program: Program, points: Points, threads: int | None = None) -> None:
     """Run a program at all points, by at most `threads` threads; None: as many as Numba uses."""
     run(choose(program, points.size).executor, points, threads)
@@ -68,7 +111,7 @@ def run(executor, points: Points, threads: int | None = None) -> None:
     What a chunk raises is raised here: of several the first in the order of points.
     """
     program, lanes = executor.program, executor.lanes
-    size = lanes * max(1, min(WORK // program.slots, LONGEST) // lanes)
+    size = lanes * max(1, min(WORK // max(count_operations(program), program.slots), LONGEST) // lanes)
     starts = collections.deque(range(0, points.size, size))
     errors: dict[int, BaseException] = {}
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from fasttape.compiler.memory import gather, scatter
 from fasttape.compiler.sweeps import sweep
+from fasttape.errors import ReplayError
 from fasttape.execute.interpreter import Workspace, address
 from fasttape.execute.plan import Plan
 from fasttape.program import Program
@@ -26,8 +27,8 @@ class Points(NamedTuple):
     source_steps: np.ndarray  # (inputs,) int64: from a point to the next; 0 for an input that all share
     targets: np.ndarray  # (outputs,) uint64
     target_steps: np.ndarray  # (outputs,) int64
-    failed: np.ndarray  # (size,) int64: the instruction of the guard that stopped a point, without outputs; or HELD.
-    # It may be empty for a program without guards that runs as machine code
+    failed: np.ndarray  # (size,) int64: the instruction of the guard that stopped a point, without outputs; or HELD; or
+    # their number where a call stopped it. It may be empty for a program without guards that runs as machine code
 
 
 def elements(rows: np.ndarray) -> np.ndarray:
@@ -57,14 +58,17 @@ class PointByPoint:
 
     lanes = 1
 
-    def __init__(self, program: Program):
-        self.program, self.plan = program, Plan(program)
+    def __init__(self, program: Program, plan: Plan | None = None):
+        self.program, self.plan = program, plan or Plan(program)
 
     def run(self, points: Points, first: int, last: int) -> None:
         """Evaluate the points `first` .. `last`."""
         workspace, end = Workspace(self.plan, self.program), self.program.ops.size
         for i in range(first, last):
             bring.now(points, i, workspace.inputs)
-            stopped = workspace.forward()
-            points.failed[i] = HELD if stopped == end else stopped
+            try:
+                stopped = workspace.forward()
+                points.failed[i] = HELD if stopped == end else stopped
+            except ReplayError:  # by a rule that has a tape of its own
+                points.failed[i] = end
             take.now(points, i, workspace.values, self.program.outputs)

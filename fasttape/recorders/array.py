@@ -89,7 +89,6 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     # ---- what it looks like
 
     builder = property(lambda self: self.root.builder)
-    shape = property(lambda self: self.geometry.shape)
     ndim = property(lambda self: self.geometry.ndim)
     size = property(lambda self: self.geometry.size)
     dtype = property(lambda self: np.dtype(bool) if self.boolean else self.root.builder.dtype)
@@ -98,7 +97,20 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     real = property(lambda self: self)
     imag = property(lambda self: np.imag(self))
     itemsize = property(lambda self: self.dtype.itemsize)
+    device = "cpu"
+    flags = property(lambda self: self.geometry.flags)
     nbytes = property(lambda self: self.size * self.dtype.itemsize)
+
+    @property
+    def shape(self):
+        return self.geometry.shape
+
+    @shape.setter
+    def shape(self, shape):
+        geometry = self.geometry.reshape(shape)
+        if geometry.size and not np.may_share_memory(geometry, self.root.numbers):
+            raise AttributeError("incompatible shape for in-place modification; use x.reshape(shape)")
+        self.geometry = geometry
 
     @property
     def flat(self):
@@ -131,6 +143,9 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         if hasattr(np.ndarray, name) and not name.startswith("__"):
             raise UnsupportedError(f"numpy.ndarray.{name} of a traced array cannot be recorded")
         raise AttributeError(f"a traced array has no attribute {name!r}", name=name, obj=self)
+
+    def __contains__(self, x):
+        return bool((self == x).any())
 
     def __copy__(self):
         return self.copy()
@@ -206,12 +221,13 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def copy(self, order="C"):
         """The same slots under a root of their own; nothing is appended to the tape."""
+        builder = here(self.builder)
         if self.root.table is None and self.geometry is self.root.numbers:
-            return TracedArray.run(self.builder, self.root.first, self.shape, boolean=self.boolean)
+            return TracedArray.run(builder, self.root.first, self.shape, boolean=self.boolean)
         if self.root.table is None and self.geometry.flags.c_contiguous and self.size:
             first = self.root.first + int(self.geometry.flat[0])
-            return TracedArray.run(self.builder, first, self.shape, boolean=self.boolean)
-        return TracedArray.listed(self.builder, self.slots, boolean=self.boolean)
+            return TracedArray.run(builder, first, self.shape, boolean=self.boolean)
+        return TracedArray.listed(builder, self.slots, boolean=self.boolean)
 
     def view(self, *args, **kwargs):
         if args or kwargs:
@@ -237,6 +253,8 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     conj = conjugate
 
     def reshape(self, *shape, **kwargs):
+        if not shape and not kwargs:
+            raise TypeError("reshape() needs a shape")
         return np.reshape(self, shape[0] if len(shape) == 1 else shape, **kwargs)
 
     def transpose(self, *axes):
@@ -250,6 +268,9 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def partition(self, kth, axis=-1, kind="introselect", order=None):
         self[...] = np.partition(self, kth, axis)
+
+    def put(self, indices, values, mode="raise"):
+        np.put(self, indices, values, mode)
 
     def compress(self, condition, axis=None, out=None):
         return np.compress(condition, self, axis=axis, out=out)
@@ -270,6 +291,7 @@ METHODS = "sum mean prod max min std var dot ravel squeeze swapaxes repeat take 
 METHODS += " argmax argmin argsort cumsum cumprod searchsorted nonzero ptp choose"
 for _name in METHODS.split():
     setattr(TracedArray, _name, _method(_name))
+    setattr(TracedScalar, _name, _method(_name))
 TracedScalar.__array__ = TracedArray.__array__
 
 
@@ -313,6 +335,9 @@ def as_traced(builder, x) -> TracedArray:
         return TracedArray.run(builder, builder.constant(x), ())
     if isinstance(x, list | tuple) and any_traced(x):
         return stack(builder, x)
+    entered = traced_of(x)
+    if entered is not None:
+        return as_traced(builder, entered)
     array = np.asarray(x)
     if array.dtype.kind not in "fiub":
         raise ArgumentError(f"{array.dtype} data cannot be mixed with traced values; only real numbers are recorded")
@@ -337,7 +362,12 @@ def any_traced(x) -> bool:
     """Whether a nesting of lists and tuples holds a traced value."""
     if isinstance(x, list | tuple):
         return any(any_traced(item) for item in x)
-    return isinstance(x, TracedScalar | TracedArray)
+    return isinstance(x, TracedScalar | TracedArray) or traced_of(x) is not None
+
+
+def traced_of(x) -> TracedArray | None:
+    """What a fresh array has become, if it holds traced values."""
+    return getattr(x, "traced", None) if isinstance(x, np.ndarray) else None
 
 
 def stack(builder, items) -> TracedArray:
@@ -357,4 +387,5 @@ def builder_of(x):
             builder = builder_of(item)
             if builder is not None:
                 return builder
-    return None
+    entered = traced_of(x)
+    return None if entered is None else here(entered.root.builder)

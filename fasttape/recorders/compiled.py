@@ -14,6 +14,7 @@ import numpy as np
 
 from fasttape.program import Site
 from fasttape.recorders.array import TracedArray, any_traced
+from fasttape.recorders.fresh import resolved
 from fasttape.recorders.scalar import TracedScalar, here, mixed, traced
 
 ROOM = {"zeros", "empty", "ones", "full", "zeros_like", "empty_like", "ones_like", "full_like"}  # for code to fill
@@ -30,6 +31,7 @@ class Either:
         self.inside = hasattr(function, "targetoptions") and works(function.py_func.__code__)
 
     def __call__(self, *args, **kwargs):
+        args, kwargs = resolved(args), {name: resolved(x) for name, x in kwargs.items()}
         if not any_traced((args, tuple(kwargs.values()))):
             return self.function(*args, **kwargs)
         found = record(self.function, args, kwargs) if self.inside else None

@@ -84,10 +84,9 @@ def record(builder, structural, opcode, shape, described, size, parameter=0):
             fields += [0, at_lists, 0, 0, *stride]
             lists.append(listed)
             at_lists += listed.size
-    for listed in lists:
-        fields += listed.tolist()
-    fields[0] = len(fields)
-    return builder.emit(structural, builder.side(fields, references), size=size)
+    fields[0] = at_lists
+    whole = np.concatenate([fields, *lists]) if lists else fields
+    return builder.emit(structural, builder.side(whole, references), size=size)
 
 
 def elementwise(builder, opcode, operands, parameter=0):

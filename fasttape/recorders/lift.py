@@ -10,15 +10,22 @@ import functools
 import sys
 import types
 
+import numpy as np
+
 from fasttape.compiler.refusals import is_refusal, refused_under_recording
-from fasttape.errors import ArgumentError
+from fasttape.errors import ArgumentError, ConversionError, UnsupportedError
+from fasttape.recorders.array import any_traced
 from fasttape.recorders.compiled import Either
 from fasttape.recorders.dependencies import current
-from fasttape.recorders.liftable import contents, foreign, inner_function, is_method, liftable
+from fasttape.recorders.fresh import FreshArray
+from fasttape.recorders.liftable import borrowable, contents, foreign, inner_function, is_method, lent, liftable
+from fasttape.recorders.numpy_classes import vectorized
+from fasttape.recorders.numpy_names import unsupported
 from fasttape.recorders.reads import is_read, names_read
 from fasttape.recorders.scalar import Recording
+from fasttape.recorders.scipy_names import methods
 from fasttape.recorders.stand_ins import stand_ins
-from fasttape.recorders.views import RECORDED, Globals, LiftedClass, Member, Module, Parent, Property, original
+from fasttape.recorders.views import Globals, LiftedClass, Member, Module, Parent, Property, is_recorded, original
 
 
 class Lifting:
@@ -45,16 +52,24 @@ class Lifting:
         """What lifted code should see in place of x."""
         if not liftable(x):
             return x
+        if id(x) in stand_ins():
+            return stand_ins()[id(x)][1]
+        if borrowable(x):
+            return LASTING.made.get(id(x), (x, None))[1] or LASTING.keep(x, borrowed(x))
         if id(x) in self.made:
             return self.made[id(x)][1]
         kind = type(x)
-        if id(x) in stand_ins():
-            return stand_ins()[id(x)][1]
         if kind is types.FunctionType:
             return self.function(x)
         if kind is types.ModuleType:
-            shared = LASTING if x.__name__ in RECORDED else self
+            shared = LASTING if is_recorded(x.__name__) else self
             return shared.made.get(id(x), (x, None))[1] or shared.keep(x, Module(shared, x))
+        if lent(kind):
+            return Lent(x)
+        if kind is type and lent(x):
+            return LASTING.made.get(id(x), (x, None))[1] or LASTING.keep(x, Lending(x.__name__, (x,), {}))
+        if kind is np.vectorize:
+            return self.keep(x, vectorized(x, self.lift(x.pyfunc)))
         if kind is types.MethodType:
             return types.MethodType(self.lift(x.__func__), self.lift(x.__self__))
         if kind is functools.partial:
@@ -70,8 +85,12 @@ class Lifting:
 
     def unlift(self, x):
         """The user's object for a lifted copy of it, anything else as it is."""
+        if isinstance(x, FreshArray):
+            return x.resolve()
+        if type(x) is Lent:
+            return returned(x)
         if isinstance(x, Recording):
-            return getattr(x, "__wrapped__", x.function)
+            return getattr(x.function, "__wrapped__", x.function)
         return self.originals.get(id(x), (x, x))[1]
 
     def keep(self, x, copy):
@@ -164,7 +183,94 @@ class Lifting:
             x.clear()
 
 
-LASTING = Lifting()  # what all calls share: the modules whose functions need stand-ins
+LASTING = Lifting()  # what all calls share: the modules whose functions need stand-ins, and functions of libraries
+BORROWED = Lifting()  # the lifted code of the latter
+
+
+def borrowed(x):
+    """A Python function of NumPy or SciPy: itself for plain arguments, and its lifted code for traced ones."""
+
+    @functools.wraps(x)
+    def call(*args, **kwargs):
+        if not any_traced((args, tuple(kwargs.values()))):
+            return x(*map(returned, args), **{name: returned(value) for name, value in kwargs.items()})
+        return lifted_call(x, getattr(x, "_implementation", x), args, kwargs)
+
+    return call
+
+
+def lifted_call(name, function, args, kwargs):
+    """Call a library's function lifted; what is in the way of that is an operation that cannot be recorded."""
+    known = BORROWED.made.get(id(function))
+    try:
+        return (known[1] if known else BORROWED.function(function))(*args, **kwargs)
+    except (ConversionError, UnsupportedError, TypeError, AttributeError) as error:
+        raise unsupported(name) from error
+
+
+def on_loan(x):
+    """What a method returned; objects of SciPy among it keep their eyes for traced values."""
+    if type(x) is tuple:
+        return tuple(map(on_loan, x))
+    return Lent(x) if lent(type(x)) else x
+
+
+def returned(x):
+    """SciPy's own object for one on loan, anything else as it is."""
+    return object.__getattribute__(x, "_object") if type(x) is Lent else x
+
+
+class Lending(type):
+    """The class of stand-ins for classes of SciPy, which are them to `isinstance` and make objects on loan."""
+
+    def __instancecheck__(cls, instance):
+        return isinstance(instance, cls.__base__)
+
+    def __subclasscheck__(cls, subclass):
+        return issubclass(subclass, cls.__base__)
+
+    def __call__(cls, *args, **kwargs):
+        return Lent(cls.__base__(*args, **kwargs))
+
+
+class Lent:
+    """An object of SciPy, such as a distribution, whose methods are lifted where they meet traced values."""
+
+    __slots__ = ("_object",)
+
+    def __init__(self, x):
+        object.__setattr__(self, "_object", x)
+
+    @property
+    def __class__(self):
+        return type(self._object)
+
+    def __getattr__(self, name):
+        value = getattr(self._object, name)
+        if type(value) is not types.MethodType:
+            return BORROWED.lift(value)
+
+        @functools.wraps(value)
+        def call(*args, **kwargs):
+            if not any_traced((args, tuple(kwargs.values()), tuple(vars(self._object).values()))):
+                return on_loan(value(*args, **kwargs))
+            kind = type(self._object)
+            for base, method, formula in methods():
+                if method == name and issubclass(kind, base):
+                    return formula(self._object, *args, **kwargs)
+            named = f"{kind.__module__}.{kind.__qualname__}.{name}"
+            try:
+                return on_loan(lifted_call(named, value.__func__, (self, *args), kwargs))
+            except ValueError as error:  # of compiled code, which tells so what is no plain array
+                raise unsupported(named) from error
+
+        return call
+
+    def __setattr__(self, name, value):
+        setattr(self._object, name, value)
+
+    def __call__(self, *args, **kwargs):
+        return self.__getattr__("__call__")(*args, **kwargs)
 
 
 def run_lifted(function, args, kwargs):

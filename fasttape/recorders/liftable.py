@@ -7,8 +7,9 @@ import types
 import numpy as np
 
 from fasttape.compiler.calling import Caller
+from fasttape.recorders.numpy_names import FUNCTIONS as RECORDED
 from fasttape.recorders.stand_ins import stand_ins
-from fasttape.recorders.views import DATA, RECORDED, Globals
+from fasttape.recorders.views import DATA, Globals, is_recorded
 
 FOREIGN = sys.stdlib_module_names | {"numpy", "scipy", "numba", "fasttape", "optree"}
 FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, functools.partial)
@@ -22,6 +23,26 @@ def foreign(module) -> bool:
     return module.partition(".")[0] in FOREIGN
 
 
+def borrowable(x) -> bool:
+    """Whether x is a Python function of NumPy or SciPy, which can be lifted if it is called with traced values."""
+    dispatching = type(x) is type(np.sum) and x not in RECORDED
+    code = getattr(x, "_implementation", None) if dispatching else x
+    return (
+        type(code) is types.FunctionType
+        and type(code.__globals__) is not Globals
+        and scientific(code.__globals__.get("__name__"))
+    )
+
+
+def scientific(module) -> bool:
+    return module is not None and module.partition(".")[0] in ("numpy", "scipy")
+
+
+def lent(kind) -> bool:
+    """Whether objects of a class are SciPy's, with methods in Python."""
+    return kind.__module__.startswith("scipy.") and kind.__dictoffset__ != 0 and not issubclass(kind, BaseException)
+
+
 def installed(module) -> bool:
     """Whether a module is foreign or comes from an installed package, whose classes are left as they are."""
     return foreign(module) or "site-packages" in (getattr(sys.modules.get(module), "__file__", None) or "")
@@ -33,18 +54,20 @@ def liftable(x) -> bool:
     if kind in DATA:
         return False
     if kind is types.FunctionType:
-        return id(x) in stand_ins() or not (type(x.__globals__) is Globals or foreign(x.__module__))
+        return id(x) in stand_ins() or borrowable(x) or not (type(x.__globals__) is Globals or foreign(x.__module__))
     if kind is types.ModuleType:
-        return x.__name__ in RECORDED or not foreign(x.__name__)
-    if kind in (types.MethodType, functools.partial):
+        return is_recorded(x.__name__) or not foreign(x.__name__)
+    if kind in (types.MethodType, functools.partial, np.vectorize):
         return True
     if kind in (dict, list, tuple):
         first = next(iter(x.values() if kind is dict else x), None)
         return type(first) not in (dict, list, tuple) and liftable(first)
     if kind is type:
-        return id(x) in stand_ins() or (plain_class(x) and has_methods_to_lift(x))
+        return id(x) in stand_ins() or lent(x) or (plain_class(x) and has_methods_to_lift(x))
+    if lent(kind):
+        return True
     if kind is types.BuiltinFunctionType or foreign(kind.__module__):
-        return id(x) in stand_ins() or inner_function(x) is not None
+        return id(x) in stand_ins() or borrowable(x) or inner_function(x) is not None
     return id(x) in stand_ins() or (
         plain_class(kind) and (has_methods_to_lift(kind) or any(map(is_code, vars(x).values())))
     )

@@ -10,29 +10,27 @@ import numpy as np
 from fasttape import ops
 from fasttape.compiler.objects import COMPARISONS
 from fasttape.errors import UnsupportedError
+from fasttape.recorders import scipy_names
 from fasttape.recorders.array import TracedArray, as_traced, builder_of
+from fasttape.recorders.fresh import FreshArray
 from fasttape.recorders.instructions import elementwise, scalar
+from fasttape.recorders.numpy_accumulate import ACCUMULATIONS, accumulate
+from fasttape.recorders.numpy_einsum import EINSUM
+from fasttape.recorders.numpy_formulas import FORMULAS, UFUNCS, folded, reduceat
 from fasttape.recorders.numpy_linalg import LINALG
 from fasttape.recorders.numpy_orders import ORDERS
 from fasttape.recorders.numpy_products import PRODUCTS
 from fasttape.recorders.numpy_reductions import REDUCTIONS
 from fasttape.recorders.numpy_shapes import SHAPES
 from fasttape.recorders.numpy_various import VARIOUS
+from fasttape.recorders.numpy_writes import WRITES, ufunc_at
 from fasttape.recorders.scalar import MAX_EXPONENT, POWI, SQUARE, TracedScalar, here, is_number, slot_of
 
-FUNCTIONS = SHAPES | REDUCTIONS | PRODUCTS | ORDERS | VARIOUS | LINALG
+FUNCTIONS = SHAPES | REDUCTIONS | PRODUCTS | ORDERS | VARIOUS | LINALG | WRITES | ACCUMULATIONS | EINSUM | FORMULAS
+REDUCED = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
 POW = ops.CODE["pow"]
 SINGLE = (TracedScalar, float, int)
-NEAREST = {
-    "percentile": "mean",
-    "quantile": "mean",
-    "einsum": "tensordot",
-    "cumsum": "sum",
-    "cumprod": "prod",
-    "cross": "tensordot",
-    "heaviside": "where",
-    "round": "rint",
-}
+NEAREST = {"argpartition": "argsort", "partition": "sort", "fromiter": "stack"}
 
 
 @functools.cache
@@ -54,6 +52,15 @@ def opcode_of(ufunc):
     return _ufuncs("scipy.special" in sys.modules).get(ufunc)
 
 
+def formula_of(ufunc):
+    """The formula of rows that a ufunc is recorded as, or None."""
+    known = UFUNCS.get(ufunc)
+    module = sys.modules.get("scipy.special")
+    if known is None and getattr(module, ufunc.__name__, None) is ufunc:
+        return scipy_names.UFUNCS.get(ufunc.__name__)
+    return known
+
+
 def array_ufunc(self, ufunc, method, *inputs, **kwargs):
     """NumPy's protocol for ufuncs; a call with traced scalars and numbers only takes a short way."""
     if method == "__call__" and not kwargs:
@@ -61,35 +68,53 @@ def array_ufunc(self, ufunc, method, *inputs, **kwargs):
         if opcode is not None and opcode != POW and all(isinstance(x, SINGLE) for x in inputs):
             builder = here(self.builder)
             return scalar(builder, opcode, [slot_of(builder, x) for x in inputs])
+    if any(isinstance(x, FreshArray) for x in kwargs.get("out", ())):
+        return NotImplemented
     return call_ufunc(ufunc, method, inputs, kwargs)
 
 
 def array_function(self, function, types, args, kwargs):
     """NumPy's protocol for functions."""
-    return call_function(function, args, kwargs)
+    return NotImplemented if FreshArray in types else call_function(function, args, kwargs)
 
 
 def call_ufunc(ufunc, method, inputs, kwargs):
     """Record a call of a ufunc, or of its `reduce`."""
+    if method == "at":
+        if not isinstance(inputs[0], TracedArray):
+            raise UnsupportedError(f"numpy.{ufunc.__name__}.at of a plain array and traced values cannot be recorded")
+        return ufunc_at(ufunc, *inputs)
     out = kwargs.pop("out", None)
-    if builder_of(inputs) is None and ufunc.nout == 1:  # only `out` is traced
+    where = True
+    builder = builder_of(inputs)
+    if builder is not None and kwargs.get("dtype", 0) in (None, type(builder.dtype), builder.dtype):
+        del kwargs["dtype"]
+    if out is not None and method == "__call__":
+        where = kwargs.pop("where", True)
+    if builder is None and ufunc.nout == 1:  # only `out` is traced
         result = getattr(ufunc, method)(*inputs, **kwargs)
     elif ufunc is np.matmul and method == "__call__":
         refuse(ufunc, kwargs)
         result = FUNCTIONS[np.matmul](*inputs)
-    elif ufunc is np.divmod and method == "__call__" and out is None:
+    elif formula_of(ufunc) is not None and method == "__call__":
         refuse(ufunc, kwargs)
-        return call_ufunc(np.floor_divide, method, inputs, {}), call_ufunc(np.remainder, method, inputs, {})
+        result = formula_of(ufunc)(*inputs)
     else:
         opcode = opcode_of(ufunc)
-        if opcode is None or method not in ("__call__", "reduce"):
+        if opcode is None:
             raise unsupported(ufunc if method == "__call__" else f"numpy.{ufunc.__name__}.{method}")
-        if method == "reduce":
-            reducing = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}.get(ufunc)
-            if reducing is None:
-                raise unsupported(f"numpy.{ufunc.__name__}.reduce")
+        if method == "accumulate":
+            result = accumulate(opcode, *inputs, **kwargs)
+        elif method == "outer":
+            refuse(ufunc, kwargs)
+            x, y = inputs
+            result = ufunc(np.reshape(x, np.shape(x) + (1,) * np.ndim(y)), y)
+        elif method == "reduceat":
+            result = reduceat(ufunc, *inputs, **kwargs)
+        elif method == "reduce":
+            reducing = REDUCED.get(ufunc)
             kwargs.setdefault("axis", 0)
-            result = FUNCTIONS[reducing](*inputs, **kwargs)
+            result = FUNCTIONS[reducing](*inputs, **kwargs) if reducing else folded(opcode, *inputs, **kwargs)
         else:
             refuse(ufunc, kwargs)
             if not takes_floats(ufunc) and not all(map(is_truth, inputs)):
@@ -99,13 +124,14 @@ def call_ufunc(ufunc, method, inputs, kwargs):
             result = call_row(opcode, inputs)
     if out is None:
         return result
-    if not isinstance(out[0], TracedArray):
-        raise UnsupportedError(
-            f"numpy.{ufunc.__name__} into a plain array (out=, or an operator such as +=) cannot be recorded; "
-            "write y = y + x"
-        )
-    out[0][...] = result
-    return out[0]
+    for target, part in zip(out, result if ufunc.nout > 1 else (result,), strict=True):
+        if not isinstance(target, TracedArray):
+            raise UnsupportedError(
+                f"numpy.{ufunc.__name__} into a plain array (out=, or an operator such as +=) cannot be recorded; "
+                "write y = y + x"
+            )
+        target[...] = part if where is True else np.where(where, part, target)
+    return out if ufunc.nout > 1 else out[0]
 
 
 @functools.cache
@@ -114,13 +140,17 @@ def takes_floats(ufunc) -> bool:
 
 
 def is_truth(x) -> bool:
-    """Whether x may be a truth value; a traced scalar does not know."""
-    return x.boolean if isinstance(x, TracedArray) else isinstance(x, TracedScalar) or np.asarray(x).dtype.kind == "b"
+    """Whether x may be a truth value, as 0 and 1 may; a traced scalar does not know."""
+    if isinstance(x, TracedArray | TracedScalar):
+        return isinstance(x, TracedScalar) or x.boolean
+    x = np.asarray(x)
+    return x.dtype.kind == "b" or (x.dtype.kind in "iu" and bool(np.isin(x, (0, 1)).all()))
 
 
 def refuse(ufunc, kwargs):
     """Raise for any option that would change the result."""
-    refused = [name for name, value in kwargs.items() if name != "where" or value is not True]
+    harmless = ("casting", "subok", "where" if kwargs.get("where", True) is True else None)
+    refused = [name for name in kwargs if name not in harmless]
     if refused:
         raise UnsupportedError(f"numpy.{ufunc.__name__} with {', '.join(refused)}= cannot be recorded")
 
@@ -141,16 +171,24 @@ def call_function(function, args, kwargs):
     handler = FUNCTIONS.get(function)
     if handler is None:
         raise unsupported(function)
-    place = out_places().get(function)
-    if place is not None and (kwargs.pop("out", None) is not None or (len(args) > place and args[place] is not None)):
-        raise UnsupportedError(f"{full_name(function)} with out= cannot be recorded")
+    place = out_places().get(function, len(args))
+    target = args[place] if place < len(args) else kwargs.pop("out", None)
+    if target is not None and not isinstance(target, TracedArray):
+        raise UnsupportedError(f"{full_name(function)} with out= a plain array cannot be recorded")
     try:
-        return handler(*args, **kwargs)
+        rest = args[place + 1 :]
+        result = handler(*args[:place], *((None, *rest) if rest else ()), **kwargs)
     except TypeError as error:
         if "unexpected keyword" in str(error):
             name = str(error).rpartition(" ")[2].strip("'")
             raise UnsupportedError(f"{full_name(function)} with {name}= cannot be recorded") from None
         raise
+    if target is None:
+        return result
+    if np.shape(result) != target.shape:
+        raise ValueError(f"{full_name(function)}: out has the shape {target.shape}, the result {np.shape(result)}")
+    target[...] = result
+    return target
 
 
 @functools.cache
@@ -158,16 +196,17 @@ def out_places():
     """Where each function takes `out`, for those that do."""
     places = {}
     for function in FUNCTIONS:
-        names = list(inspect.signature(function).parameters)
-        if "out" in names:
-            places[function] = names.index("out")
+        parameters = inspect.signature(function).parameters
+        if "out" in parameters and parameters["out"].kind is not inspect.Parameter.KEYWORD_ONLY:
+            places[function] = list(parameters).index("out")
     return places
 
 
 def full_name(function) -> str:
     if isinstance(function, str):
         return function
-    module = "scipy.special" if isinstance(function, np.ufunc) and not hasattr(np, function.__name__) else "numpy"
+    other = isinstance(function, np.ufunc) and getattr(np, function.__name__, None) is not function
+    module = "scipy.special" if other else "numpy"
     if not isinstance(function, np.ufunc):
         module = function.__module__
     return f"{module}.{function.__name__}"

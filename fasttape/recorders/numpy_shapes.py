@@ -6,6 +6,7 @@ import numpy as np
 
 from fasttape.errors import UnsupportedError
 from fasttape.recorders.array import TracedArray, any_traced, as_traced, builder_of, settled
+from fasttape.recorders.fresh import fresh
 
 OF_ONE = (
     np.reshape, np.ravel, np.transpose, np.swapaxes, np.moveaxis, np.rollaxis, np.squeeze, np.expand_dims,
@@ -121,7 +122,7 @@ def pad(x, pad_width, mode="constant", **kwargs):
     return TracedArray.listed(x.builder, np.pad(x.slots, pad_width, mode, **kwargs), boolean=x.boolean)
 
 
-def broadcast_arrays(*arrays):
+def broadcast_arrays(*arrays, subok=False):
     builder = builder_of(arrays)
     shape = np.broadcast_shapes(*(np.shape(x) for x in arrays))
     return tuple(of_one(np.broadcast_to, as_traced(builder, x), shape) for x in arrays)
@@ -132,21 +133,24 @@ def copy(x, order="K", subok=False):
     return as_traced(x.builder, x).copy()
 
 
-def array(x, dtype=None, *, copy=None, ndmin=0, order="K", subok=False):
+def array(x, dtype=None, *, copy=None, ndmin=0, order="K", subok=False, **kwargs):
     """numpy.array and numpy.asarray of traced values: an array of the recording."""
     builder = builder_of(x)
-    check_dtype(np.array, builder, dtype)
     made = x if isinstance(x, TracedArray) else as_traced(builder, x)
-    made = made.copy() if copy else made
+    if dtype is not None and np.dtype(dtype).kind == "b":
+        made = made.astype(bool)
+    else:
+        check_dtype(np.array, builder, dtype)
+    made = made.copy() if copy is True else made
     return made[(None,) * max(0, ndmin - made.ndim)] if ndmin else made
 
 
 def filled(function):
-    """zeros_like and its kin: plain arrays that depend on the shape only."""
+    """zeros_like and its kin: arrays that depend on the shape only."""
 
     def handler(x, *args, **kwargs):
         refuse_traced(function, args, kwargs)
-        return function(np.empty(x.shape, x.dtype), *args, **kwargs)
+        return fresh(function(np.empty(x.shape, x.dtype), *args, **kwargs))
 
     return handler
 
@@ -155,11 +159,12 @@ def full_like(x, fill_value, dtype=None, order="K", subok=True, shape=None):
     """numpy.full_like: the array to be like may be plain, the filling traced, or both."""
     refuse_traced(np.full_like, (dtype, order, shape), {})
     if not any_traced(fill_value):
-        return np.full_like(np.empty(np.shape(x), x.dtype), fill_value, dtype, shape=shape)
+        return fresh(np.full_like(np.empty(np.shape(x), x.dtype), fill_value, dtype, shape=shape))
     check_dtype(np.full_like, builder_of((fill_value,)), dtype)
     return np.broadcast_to(fill_value, np.shape(x) if shape is None else shape).copy()
 
 
+SEQUENCES = {*OF_MANY, np.unstack}  # functions for which a list is not an array
 SLOTTED = {np.diag, np.diagflat, np.tril, np.triu}
 SHAPES = {f: functools.partial(of_slots if f in SLOTTED else of_one, f) for f in OF_ONE}
 SHAPES |= {f: functools.partial(of_many, f) for f in OF_MANY}

@@ -49,12 +49,6 @@ def beside(x, axis, end):
     return np.broadcast_to(end, shape)
 
 
-def rounded(x, decimals=0, out=None):
-    if decimals != 0:
-        raise UnsupportedError("numpy.round with decimals cannot be recorded; write np.rint(x * 10.0**n) / 10.0**n")
-    return np.rint(x)
-
-
 def linspace(start, stop, num=50, endpoint=True, retstep=False, dtype=None, axis=0):
     """numpy.linspace of two numbers, which gives exactly the last one where that belongs to it."""
     if np.ndim(start) or np.ndim(stop) or axis or dtype not in (None, float, np.float64):
@@ -87,5 +81,5 @@ def nan_to_num(x, copy=True, nan=0.0, posinf=None, neginf=None):
     return np.where(x == -np.inf, -largest if neginf is None else neginf, x)
 
 
-VARIOUS = {np.where: where, np.clip: clip, np.diff: diff, np.round: rounded, np.around: rounded, np.linspace: linspace}
+VARIOUS = {np.where: where, np.clip: clip, np.diff: diff, np.linspace: linspace}
 VARIOUS |= {np.interp: interp, np.nan_to_num: nan_to_num}

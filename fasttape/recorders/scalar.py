@@ -215,7 +215,7 @@ class Recording:
         return self.function(*args, **kwargs)
 
     def __getattr__(self, name):
-        return getattr(self.function, name)
+        return getattr(getattr(self.function, "__wrapped__", self.function), name)
 
     def __repr__(self):
         return repr(self.function)

@@ -12,10 +12,14 @@ import time
 import numpy as np
 
 from fasttape import ops
+from fasttape.recorders import scipy_names
 from fasttape.recorders.array import TracedArray, any_traced, as_traced
 from fasttape.recorders.dependencies import current, drawn
+from fasttape.recorders.fresh import MADE, FreshArray, fresh, making
 from fasttape.recorders.instructions import elementwise
-from fasttape.recorders.numpy_shapes import array
+from fasttape.recorders.numpy_classes import CLASSES
+from fasttape.recorders.numpy_names import FUNCTIONS
+from fasttape.recorders.numpy_shapes import SEQUENCES, array, full_like
 from fasttape.recorders.scalar import TracedScalar, recording
 
 TRACED = (TracedScalar, TracedArray)
@@ -36,7 +40,7 @@ def stand_in(function, opcode, arity, integer):
     def several(*args):
         traced = next((x for x in args if isinstance(x, TRACED)), None)
         if traced is None or len(args) != arity:
-            return function(*args)
+            return (function if traced is None else OF_MATH.get(function, function))(*args)
         builder = traced.builder
         if integer:
             n, x = args
@@ -51,9 +55,47 @@ def make_array(function):
 
     @functools.wraps(function)
     def of_traced(x, *args, **kwargs):
-        return array(x, *args, copy=function is np.array, **kwargs) if any_traced(x) else function(x, *args, **kwargs)
+        if any_traced(x):
+            return array(x, *args, **({"copy": True} if function is np.array else {}) | kwargs)
+        made = function(x, *args, **kwargs)
+        if made.base is not None or made is x:  # memory of somebody else
+            return x if isinstance(x, FreshArray) and np.shape(x) == made.shape and x.dtype == made.dtype else made
+        return fresh(made)
 
     return of_traced
+
+
+def for_traced(function, other):
+    """A function, or another one for traced arguments."""
+
+    @functools.wraps(function)
+    def chosen(*args, **kwargs):
+        return (other if any_traced((args, tuple(kwargs.values()))) else function)(*args, **kwargs)
+
+    return chosen
+
+
+def of_lists(function):
+    """A function of NumPy that also takes lists of traced values for arrays; NumPy dispatches on arrays only."""
+
+    @functools.wraps(function)
+    def of_arrays(*args, **kwargs):
+        for x in args:
+            if isinstance(x, list | tuple) and any_traced(x):
+                args = [array(x) if isinstance(x, list | tuple) and any_traced(x) else x for x in args]
+                break
+        if kwargs.get("out") is ... and any_traced(args):  # an array, even of no dimension
+            return array(function(*args, **kwargs | {"out": None}))
+        return function(*args, **kwargs)
+
+    return of_arrays
+
+
+@functools.wraps(np.full)
+def full(shape, fill_value, dtype=None, order="C", **kwargs):
+    if any_traced(fill_value):
+        return full_like(np.empty(shape), fill_value, dtype)
+    return fresh(np.full(shape, fill_value, dtype, order, **kwargs))
 
 
 @functools.wraps(math.log)
@@ -66,6 +108,30 @@ def log(x, base=None):
 @functools.wraps(math.pow)
 def power(x, y):
     return x**y if any_traced((x, y)) else math.pow(x, y)
+
+
+def fsum(values):
+    return sum(values)
+
+
+def hypot(*coordinates):
+    return coordinates[0] if len(coordinates) == 1 else functools.reduce(np.hypot, coordinates, 0.0)
+
+
+def dist(p, q):
+    return hypot(*(x - y for x, y in zip(p, q, strict=True)))
+
+
+def isclose(x, y, *, rel_tol=1e-09, abs_tol=0.0):
+    return bool(x == y) or bool(abs(x - y) <= max(rel_tol * max(abs(x), abs(y)), abs_tol))
+
+
+def remainder(x, y):
+    return x - np.rint(x / y) * y
+
+
+OF_MATH = {math.fsum: fsum, math.hypot: hypot, math.dist: dist, math.isclose: isclose, math.remainder: remainder}
+OF_MATH |= {math.ldexp: np.ldexp, math.modf: np.modf}
 
 
 def clock(name, function):
@@ -123,12 +189,15 @@ def unrepeatable():
 
 def stand_ins() -> dict:
     """By id of a function that cannot dispatch by itself: the function and its stand-in."""
-    return _stand_ins("scipy.special" in sys.modules)
+    return _stand_ins("scipy.special" in sys.modules, "scipy.linalg" in sys.modules)
 
 
 @functools.cache
-def _stand_ins(special: bool) -> dict:
+def _stand_ins(special: bool, linalg: bool) -> dict:
     found = {id(f): (f, make_array(f)) for f in (np.array, np.asarray, np.asanyarray, np.ascontiguousarray)}
+    found |= {id(f): (f, of_lists(f)) for f in FUNCTIONS if f not in SEQUENCES and not isinstance(f, np.ufunc)}
+    found |= {id(f): (f, making(f)) for f in MADE}
+    found |= {id(kind): (kind, other) for kind, other in CLASSES.items()}
     for opcode, op in enumerate(ops.OPS):
         for name in op.names:
             module, _, attribute = name.rpartition(".")
@@ -138,8 +207,17 @@ def _stand_ins(special: bool) -> dict:
             if not isinstance(function, np.ufunc):
                 found[id(function)] = function, stand_in(function, opcode, op.arity, ops.INTEGER in op.traits)
             elif opcode != POW and ops.INTEGER not in op.traits:  # a power may have an integer exponent to keep
-                found[id(function)] = function, recording(opcode, op.arity, function)
+                found[id(function)] = function, recording(opcode, op.arity, of_lists(function))
     found |= {id(function): (function, other) for function, other in unrepeatable()}
+    for name, other in scipy_names.FUNCTIONS.items():
+        module, _, attribute = name.rpartition(".")
+        function = getattr(sys.modules.get(module), attribute, None)
+        if function is not None:
+            found[id(function)] = function, for_traced(function, other)
+    for function, other in OF_MATH.items():
+        if function is not math.hypot:
+            found[id(function)] = function, for_traced(function, other)
+    found[id(np.full)] = np.full, full
     found[id(math.log)] = math.log, log
     found[id(math.pow)] = math.pow, power
     return found

@@ -10,9 +10,13 @@ import numpy as np
 from fasttape.recorders.reads import is_read
 
 # Modules with functions that need a stand-in
-RECORDED = {"math", "numpy", "scipy", "scipy.special", "numpy.random", "time", "datetime", "os", "uuid", "secrets"}
+RECORDED = {"math", "numpy", "scipy", "time", "datetime", "os", "uuid", "secrets"}
 DATA = {int, float, bool, str, bytes, complex, type(None), np.ndarray, np.float64, np.float32}
 CODE = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.MethodType, type)
+
+
+def is_recorded(module) -> bool:
+    return module.partition(".")[0] in RECORDED
 
 
 class Globals(dict):
@@ -81,7 +85,7 @@ class Module:
 
     def __getattr__(self, name):
         value = getattr(self._module, name)
-        recorded = self._module.__name__ in RECORDED
+        recorded = is_recorded(self._module.__name__)
         if not recorded:
             self._lifting.read(name, self._module.__dict__, value)
         if type(value) in DATA:
