@@ -205,7 +205,7 @@ def test_inputs_that_all_points_share():
         if value > 0:
             common = value * value + 1.0
             assert np.array_equal(out, np.stack([x * common, x * 0 + common, x * 0 + value, x + value], axis=1))
-    prologue = machine.layout(executor.line((1, 2))).chunks[0]
+    prologue = machine.layout(line(executor.program, (1, 2))).chunks[0]
     assert [OPS[operation.code].name for operation in prologue] == ["mul", "add", "greater"]
 
 
