@@ -12,7 +12,7 @@ from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.dispatcher import Dispatcher, ObjModeLiftedWith
 from numba.core.errors import UnsupportedBytecodeError
 from numba.core.registry import cpu_target
-from numba.core.typed_passes import NativeLowering
+from numba.core.typed_passes import NativeLowering, NopythonTypeInference
 from numba.core.untyped_passes import InlineInlinables
 from numba.extending import overload
 from numba.np.ufunc.dufunc import DUFunc
@@ -22,6 +22,7 @@ from fasttape.compiler.active_arrays import FUNCTIONS, METHODS
 from fasttape.compiler.active_ops import IN_PLACE, accept_arrays
 from fasttape.compiler.active_type import SCALAR, active, holds_active, is_active, traced
 from fasttape.compiler.jit import INTERNAL
+from fasttape.compiler.product_sums import FuseProducts
 from fasttape.compiler.sites import LoweringWithSites
 
 DROPPED = ("parallel", "nopython", "forceobj", "looplift", "no_cpython_wrapper", "no_cfunc_wrapper", "nogil")
@@ -224,12 +225,14 @@ def named_value(expression, named):
 class ActiveCompiler(compiler.CompilerBase):
     """Numba's compiler with the pass that puts in substitutes, for numbers that record a linear tape."""
 
-    active, lowering = active, NativeLowering
+    active, lowering, fusing = active, NativeLowering, (FuseProducts,)
 
     def define_pipelines(self):
         passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
         passes.passes = [(self.lowering if step is NativeLowering else step, why) for step, why in passes.passes]
         passes.add_pass_after(Retarget, InlineInlinables)
+        for step in self.fusing:
+            passes.add_pass_after(step, NopythonTypeInference)
         passes.finalize()
         return [passes]
 
@@ -237,7 +240,7 @@ class ActiveCompiler(compiler.CompilerBase):
 class TracedCompiler(ActiveCompiler):
     """The same for numbers that record a program, with the lines of the user's code."""
 
-    active, lowering = traced, LoweringWithSites
+    active, lowering, fusing = traced, LoweringWithSites, ()
 
 
 COMPILERS = {active: ActiveCompiler, traced: TracedCompiler}
