@@ -97,6 +97,7 @@ def test_batches_in_cpp_call_libmvec():
     code = pathlib.Path(cpp.batches()._name).read_bytes()
     for name in ("exp", "log", "erf"):
         assert vector.symbol(name, 1, "float64").name.encode() in code
+    assert np.full(9, 1e-310).sum() > 0.0, "subnormal numbers are still numbers"
 
 
 def test_batches_without_a_compiler_are_measured_without_cpp(monkeypatch):

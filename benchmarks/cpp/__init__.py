@@ -23,8 +23,9 @@ from fasttape.compiler.loading import host
 HERE = pathlib.Path(__file__).parent
 COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-DNDEBUG", "-w", "-shared", "-fPIC")
-# With these GCC calls libmvec, and uses the widest registers also where it thinks that they lower the clock
-VECTORS = ("-ffast-math", "-fopenmp-simd", "-mprefer-vector-width=512")
+# With these GCC calls libmvec, and uses the widest registers also where it thinks that they lower the clock; the last
+# leaves out what it links for fast mathematics, which would turn subnormal numbers off in the process that loads it
+VECTORS = ("-ffast-math", "-fopenmp-simd", "-mprefer-vector-width=512", "-nostartfiles")
 KINDS = {int: ctypes.c_long, float: ctypes.c_double}
 
 
