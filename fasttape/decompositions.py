@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fasttape.errors import UnsupportedError
-from fasttape.linalg import solve_matrices, turned
+from fasttape.linalg import keeping, solve_matrices, turned
 from fasttape.ops import CODE
 from fasttape.recorders.array import any_traced, as_traced, builder_of
 from fasttape.recorders.instructions import elementwise
@@ -66,11 +66,6 @@ def eigenvectors(a: Any) -> Any:
     return tuple(np.linalg.eigh(a))
 
 
-def eigenvectors_forward(a: Any) -> Any:
-    found = eigenvectors(a)
-    return found, found
-
-
 def eigenvectors_backward(kept: Any, g: Any) -> Any:
     (w, v), (gw, gv) = kept, g
     inner = over(turned(v) @ gv, row(w) - np.expand_dims(w, -1)) + np.expand_dims(gw, -1) * np.eye(np.shape(w)[-1])
@@ -78,7 +73,7 @@ def eigenvectors_backward(kept: Any, g: Any) -> Any:
     return (0.5 * (whole + turned(whole)),)
 
 
-eigenvectors.defvjp(eigenvectors_forward, eigenvectors_backward)
+eigenvectors.defvjp(keeping(eigenvectors), eigenvectors_backward)
 
 
 def eigh(a: Any, UPLO: str = "L") -> Any:
@@ -110,11 +105,6 @@ def singular_vectors(a: Any) -> Any:
     return tuple(np.linalg.svd(a, full_matrices=False))
 
 
-def singular_vectors_forward(a: Any) -> Any:
-    found = singular_vectors(a)
-    return found, found
-
-
 def singular_vectors_backward(kept: Any, g: Any) -> Any:
     (u, s, vh), (gu, gs, gvh) = kept, g
     gaps = row(s * s) - np.expand_dims(s * s, -1)
@@ -128,7 +118,7 @@ def singular_vectors_backward(kept: Any, g: Any) -> Any:
     return (result,)
 
 
-singular_vectors.defvjp(singular_vectors_forward, singular_vectors_backward)
+singular_vectors.defvjp(keeping(singular_vectors), singular_vectors_backward)
 
 
 def svdvals(x: Any, /) -> Any:
@@ -158,11 +148,6 @@ def orthogonal(a: Any) -> Any:
     return tuple(np.linalg.qr(a))
 
 
-def orthogonal_forward(a: Any) -> Any:
-    found = orthogonal(a)
-    return found, found
-
-
 def orthogonal_backward(kept: Any, g: Any) -> Any:
     (q, r), (gq, gr) = kept, g
     inner = r @ turned(gr) - turned(gq) @ q
@@ -170,7 +155,7 @@ def orthogonal_backward(kept: Any, g: Any) -> Any:
     return (turned(solve_matrices(r, turned(gq + q @ symmetric))),)
 
 
-orthogonal.defvjp(orthogonal_forward, orthogonal_backward)
+orthogonal.defvjp(keeping(orthogonal), orthogonal_backward)
 
 
 def qr(a: Any, mode: str = "reduced") -> Any:

@@ -18,17 +18,22 @@ def turned(a: Any) -> Any:
     return np.swapaxes(a, -1, -2)
 
 
+def keeping(function: Any) -> Any:
+    """The forward part of a rule whose backward part needs the result."""
+
+    def forward(*args: Any) -> Any:
+        y = function(*args)
+        return y, y
+
+    return forward
+
+
 @custom_vjp
 def inv(a: Any) -> Any:
     return np.linalg.inv(a)
 
 
-def inv_forward(a: Any) -> Any:
-    y = inv(a)
-    return y, y
-
-
-inv.defvjp(inv_forward, lambda y, w: (-(turned(y) @ w @ turned(y)),))
+inv.defvjp(keeping(inv), lambda y, w: (-(turned(y) @ w @ turned(y)),))
 
 
 @custom_vjp
@@ -108,11 +113,6 @@ def factor(a: Any) -> Any:
     return np.linalg.cholesky(a)
 
 
-def factor_forward(a: Any) -> Any:
-    y = factor(a)
-    return y, y
-
-
 def factor_backward(y: Any, w: Any) -> Any:
     n = np.shape(y)[-1]
     half = np.tril(np.ones((n, n))) - 0.5 * np.eye(n)
@@ -121,7 +121,7 @@ def factor_backward(y: Any, w: Any) -> Any:
     return (0.5 * (whole + turned(whole)),)
 
 
-factor.defvjp(factor_forward, factor_backward)
+factor.defvjp(keeping(factor), factor_backward)
 
 
 def cholesky(a: Any) -> Any:

@@ -134,26 +134,39 @@ def xlog1py(x, y):
     return 0.0 if (x == 0.0) & (y == y) else x * np.log1p(y)
 
 
+def stirling(q):
+    """What Stirling's formula lacks of log(Gamma(q)), for large q."""
+    s = 0.0
+    for c in STIRLING:
+        s = s / (q * q) + c
+    return s / q
+
+
+def around_two(q):
+    """Where q gets in steps down to at most 2.5, the product of the steps, its distance z from an integer, and
+    log(Gamma(2 + z)).
+    """
+    p = 1.0
+    while q > 2.5:
+        q = q - 1.0
+        p = p * q
+    z = q - 2.0 if q > 1.5 else (q - 1.0 if q > 0.5 else q)
+    s = 0.0
+    for c in GAMMALN_NEAR_2:
+        s = s * z + c
+    return q, p, z, z * s
+
+
 def gammaln(x):
     """Logarithm of |Gamma(x)|, to 2 ulp; left of 0, where it has roots, to 2 ulp of 1 or of the result."""
     if x == np.floor(x) and x <= 0.0:
         return x if x == -np.inf else np.inf
     q = x if x > 0.0 else 1.0 - x
     if q >= 10.0:
-        s = 0.0
-        for c in STIRLING:
-            s = s / (q * q) + c
-        r = (q - 0.5) * (np.log(q) - 1.0) + (HALF_LOG_2PI - 0.5) + s / q if q < np.inf else q
+        r = (q - 0.5) * (np.log(q) - 1.0) + (HALF_LOG_2PI - 0.5) + stirling(q) if q < np.inf else q
     else:
-        p = 1.0
-        while q > 2.5:
-            q = q - 1.0
-            p = p * q
-        z = q - 2.0 if q > 1.5 else (q - 1.0 if q > 0.5 else q)
-        s = 0.0
-        for c in GAMMALN_NEAR_2:
-            s = s * z + c
-        r = z * s + (np.log(p) if q > 1.5 else (-np.log1p(z) if q > 0.5 else -np.log1p(z) - np.log(q)))
+        q, p, z, s = around_two(q)
+        r = s + (np.log(p) if q > 1.5 else (-np.log1p(z) if q > 0.5 else -np.log1p(z) - np.log(q)))
     if x > 0.0:
         return r
     return LOG_PI - np.log(np.abs(np.sin(np.pi * (x - np.rint(x))))) - r
@@ -167,21 +180,11 @@ def gamma(x):
         return np.nan
     q = x if x > 0.0 else 1.0 - x
     if q >= 24.0:
-        s = 0.0
-        for c in STIRLING:
-            s = s / (q * q) + c
         root = np.power(q, 0.5 * q - 0.25)  # half of the power, which itself may overflow
-        r = root * np.exp(-q) * SQRT_2PI * np.exp(s / q) * root if q < 190.0 else np.inf
+        r = root * np.exp(-q) * SQRT_2PI * np.exp(stirling(q)) * root if q < 190.0 else np.inf
     else:
-        p = 1.0
-        while q > 2.5:
-            q = q - 1.0
-            p = p * q
-        z = q - 2.0 if q > 1.5 else (q - 1.0 if q > 0.5 else q)
-        s = 0.0
-        for c in GAMMALN_NEAR_2:
-            s = s * z + c
-        r = np.exp(z * s) * p
+        q, p, z, s = around_two(q)
+        r = np.exp(s) * p
         if q <= 1.5:
             r = r / (1.0 + z) if q > 0.5 else r / (1.0 + z) / q
     if x > 0.0 or np.isnan(x):

@@ -359,9 +359,9 @@ def check_dtype(builder, array):
 
 
 def any_traced(x) -> bool:
-    """Whether a nesting of lists and tuples holds a traced value."""
-    if isinstance(x, list | tuple):
-        return any(any_traced(item) for item in x)
+    """Whether a nesting of lists, tuples and dictionaries, such as (args, kwargs), holds a traced value."""
+    if isinstance(x, list | tuple | dict):
+        return any(any_traced(item) for item in (x.values() if isinstance(x, dict) else x))
     return isinstance(x, TracedScalar | TracedArray) or traced_of(x) is not None
 
 
@@ -377,13 +377,13 @@ def stack(builder, items) -> TracedArray:
 
 
 def builder_of(x):
-    """The recording of the first traced value in some arguments, or None."""
+    """The recording of the first traced value in such a nesting, or None."""
     if isinstance(x, TracedArray):
         return here(x.root.builder)
     if isinstance(x, TracedScalar):
         return here(x.builder)
-    if isinstance(x, list | tuple):
-        for item in x:
+    if isinstance(x, list | tuple | dict):
+        for item in x.values() if isinstance(x, dict) else x:
             builder = builder_of(item)
             if builder is not None:
                 return builder

@@ -32,7 +32,7 @@ class Either:
 
     def __call__(self, *args, **kwargs):
         args, kwargs = resolved(args), {name: resolved(x) for name, x in kwargs.items()}
-        if not any_traced((args, tuple(kwargs.values()))):
+        if not any_traced((args, kwargs)):
             return self.function(*args, **kwargs)
         found = record(self.function, args, kwargs) if self.inside else None
         return self.inner(*args, **kwargs) if found is None else found[0]

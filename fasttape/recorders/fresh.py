@@ -10,11 +10,13 @@ import functools
 import numpy as np
 
 from fasttape.errors import ArgumentError
+from fasttape.execute.interpreter import address
 from fasttape.recorders.array import Root, TracedArray, any_traced, as_traced, builder_of
 from fasttape.recorders.numpy_writes import WRITES
 
 MADE = (np.zeros, np.empty, np.ones, np.full, np.eye, np.identity, np.arange, np.linspace, np.copy,
         np.zeros_like, np.empty_like, np.ones_like, np.full_like)  # fmt: skip
+DEFINED = {np.empty: np.zeros, np.empty_like: np.zeros_like}  # no recording holds what memory happened to hold
 
 
 class FreshArray(np.ndarray):
@@ -56,7 +58,8 @@ class FreshArray(np.ndarray):
                     f"make it with dtype=np.{builder.dtype}"
                 )
             memory = np.ndarray.view(owner, np.ndarray).ravel("K")
-            if memory.size and memory.tobytes() == memory[:1].tobytes() * memory.size:
+            words = memory.view(f"u{memory.itemsize}")
+            if memory.size and (words == words[0]).all():
                 slot = builder.constant(float(memory[0]))
                 owner.root = Root(builder, memory.size, table=np.full(memory.size, slot, np.uint32))
             else:
@@ -94,7 +97,7 @@ class FreshArray(np.ndarray):
         return fresh(getattr(ufunc, method)(*found, **kwargs))
 
     def __array_function__(self, function, types, args, kwargs):
-        builder = builder_of((args, tuple(kwargs.values())))
+        builder = builder_of((args, kwargs))
         if builder is None:
             return super().__array_function__(function, types, args, kwargs)
         target = args[0] if function in WRITES else kwargs.get("out")
@@ -106,10 +109,6 @@ class FreshArray(np.ndarray):
     @property
     def flat(self):
         return self.reshape(-1) if self.flags.c_contiguous else resolved(self).flat
-
-
-def address(array) -> int:
-    return array.__array_interface__["data"][0]
 
 
 def resolved(x):
@@ -128,10 +127,11 @@ def fresh(made):
 
 def making(function):
     """A function whose arrays belong to who calls it."""
+    defined = DEFINED.get(function, function)
 
     @functools.wraps(function)
     def make(*args, **kwargs):
-        return fresh(function(*args, **kwargs))
+        return fresh(defined(*args, **kwargs))
 
     return make
 

@@ -55,19 +55,19 @@ class Lifting:
         if id(x) in stand_ins():
             return stand_ins()[id(x)][1]
         if borrowable(x):
-            return LASTING.made.get(id(x), (x, None))[1] or LASTING.keep(x, borrowed(x))
+            return LASTING.once(x, borrowed)
+        kind = type(x)
         if id(x) in self.made:
             return self.made[id(x)][1]
-        kind = type(x)
         if kind is types.FunctionType:
             return self.function(x)
         if kind is types.ModuleType:
             shared = LASTING if is_recorded(x.__name__) else self
-            return shared.made.get(id(x), (x, None))[1] or shared.keep(x, Module(shared, x))
+            return shared.once(x, lambda x: Module(shared, x))
         if lent(kind):
             return Lent(x)
         if kind is type and lent(x):
-            return LASTING.made.get(id(x), (x, None))[1] or LASTING.keep(x, Lending(x.__name__, (x,), {}))
+            return LASTING.once(x, lambda x: Lending(x.__name__, (x,), {}))
         if kind is np.vectorize:
             return self.keep(x, vectorized(x, self.lift(x.pyfunc)))
         if kind is types.MethodType:
@@ -98,6 +98,10 @@ class Lifting:
         self.made[id(x)] = x, copy
         self.originals[id(copy)] = copy, x
         return copy
+
+    def once(self, x, make):
+        """The copy of an object, made if there is none."""
+        return self.made[id(x)][1] if id(x) in self.made else self.keep(x, make(x))
 
     def function(self, x):
         """A copy of a function whose globals and closure resolve to stand-ins."""
@@ -192,7 +196,7 @@ def borrowed(x):
 
     @functools.wraps(x)
     def call(*args, **kwargs):
-        if not any_traced((args, tuple(kwargs.values()))):
+        if not any_traced((args, kwargs)):
             return x(*map(returned, args), **{name: returned(value) for name, value in kwargs.items()})
         return lifted_call(x, getattr(x, "_implementation", x), args, kwargs)
 
@@ -220,14 +224,8 @@ def returned(x):
     return object.__getattribute__(x, "_object") if type(x) is Lent else x
 
 
-class Lending(type):
-    """The class of stand-ins for classes of SciPy, which are them to `isinstance` and make objects on loan."""
-
-    def __instancecheck__(cls, instance):
-        return isinstance(instance, cls.__base__)
-
-    def __subclasscheck__(cls, subclass):
-        return issubclass(subclass, cls.__base__)
+class Lending(LiftedClass):
+    """The class of stand-ins for classes of SciPy, which make objects on loan."""
 
     def __call__(cls, *args, **kwargs):
         return Lent(cls.__base__(*args, **kwargs))
@@ -252,7 +250,7 @@ class Lent:
 
         @functools.wraps(value)
         def call(*args, **kwargs):
-            if not any_traced((args, tuple(kwargs.values()), tuple(vars(self._object).values()))):
+            if not any_traced((args, kwargs, vars(self._object))):
                 return on_loan(value(*args, **kwargs))
             kind = type(self._object)
             for base, method, formula in methods():

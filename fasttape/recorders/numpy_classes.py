@@ -52,7 +52,7 @@ def vectorized(vectorize, function):
 
     @functools.wraps(function)
     def call(*args, **kwargs):
-        if not any_traced(resolved((args, tuple(kwargs.values())))):
+        if not any_traced((args, kwargs)):
             return vectorize(*args, **kwargs)
         if kwargs or vectorize.signature or vectorize.excluded:
             raise UnsupportedError("numpy.vectorize with keywords, signature= or excluded= cannot be recorded")

@@ -138,7 +138,7 @@ def piecewise(x, conditions, functions, *args, **kwargs):
         conditions.append(~np.any(np.stack(conditions), axis=0))
     if len(functions) != len(conditions):
         raise ValueError(f"piecewise: {len(conditions)} conditions and {len(functions)} functions")
-    result = np.zeros_like(x) + 0.0 * x
+    result = np.zeros_like(x)
     for condition, function in zip(conditions, functions, strict=True):
         condition = as_traced(x.builder, condition).astype(bool)
         chosen = x[condition]

@@ -54,7 +54,7 @@ def opcode_of(ufunc):
 
 def formula_of(ufunc):
     """The formula of rows that a ufunc is recorded as, or None."""
-    known = UFUNCS.get(ufunc)
+    known = UFUNCS.get(ufunc) or FUNCTIONS.get(ufunc)
     module = sys.modules.get("scipy.special")
     if known is None and getattr(module, ufunc.__name__, None) is ufunc:
         return scipy_names.UFUNCS.get(ufunc.__name__)
@@ -79,51 +79,58 @@ def array_function(self, function, types, args, kwargs):
 
 
 def call_ufunc(ufunc, method, inputs, kwargs):
-    """Record a call of a ufunc, or of its `reduce`."""
+    """Record a call of a ufunc, or of a method of it such as `reduce`."""
     if method == "at":
         if not isinstance(inputs[0], TracedArray):
             raise UnsupportedError(f"numpy.{ufunc.__name__}.at of a plain array and traced values cannot be recorded")
         return ufunc_at(ufunc, *inputs)
     out = kwargs.pop("out", None)
-    where = True
+    where = kwargs.pop("where", True) if out is not None and method == "__call__" else True
     builder = builder_of(inputs)
     if builder is not None and kwargs.get("dtype", 0) in (None, type(builder.dtype), builder.dtype):
         del kwargs["dtype"]
-    if out is not None and method == "__call__":
-        where = kwargs.pop("where", True)
     if builder is None and ufunc.nout == 1:  # only `out` is traced
         result = getattr(ufunc, method)(*inputs, **kwargs)
-    elif ufunc is np.matmul and method == "__call__":
-        refuse(ufunc, kwargs)
-        result = FUNCTIONS[np.matmul](*inputs)
-    elif formula_of(ufunc) is not None and method == "__call__":
-        refuse(ufunc, kwargs)
-        result = formula_of(ufunc)(*inputs)
+    elif method == "__call__":
+        result = called(ufunc, *inputs, **kwargs)
+    elif opcode_of(ufunc) is None:
+        raise unsupported(f"numpy.{ufunc.__name__}.{method}")
     else:
-        opcode = opcode_of(ufunc)
-        if opcode is None:
-            raise unsupported(ufunc if method == "__call__" else f"numpy.{ufunc.__name__}.{method}")
-        if method == "accumulate":
-            result = accumulate(opcode, *inputs, **kwargs)
-        elif method == "outer":
-            refuse(ufunc, kwargs)
-            x, y = inputs
-            result = ufunc(np.reshape(x, np.shape(x) + (1,) * np.ndim(y)), y)
-        elif method == "reduceat":
-            result = reduceat(ufunc, *inputs, **kwargs)
-        elif method == "reduce":
-            reducing = REDUCED.get(ufunc)
-            kwargs.setdefault("axis", 0)
-            result = FUNCTIONS[reducing](*inputs, **kwargs) if reducing else folded(opcode, *inputs, **kwargs)
-        else:
-            refuse(ufunc, kwargs)
-            if not takes_floats(ufunc) and not all(map(is_truth, inputs)):
-                raise UnsupportedError(
-                    f"numpy.{ufunc.__name__} of numbers that are not truth values cannot be recorded"
-                )
-            result = call_row(opcode, inputs)
-    if out is None:
-        return result
+        result = METHODS[method](ufunc, *inputs, **kwargs)
+    return result if out is None else written(ufunc, result, out, where)
+
+
+def called(ufunc, *inputs, **kwargs):
+    refuse(ufunc, kwargs)
+    formula, opcode = formula_of(ufunc), opcode_of(ufunc)
+    if formula is not None:
+        return formula(*inputs)
+    if opcode is None:
+        raise unsupported(ufunc)
+    if not takes_floats(ufunc) and not all(map(is_truth, inputs)):
+        raise UnsupportedError(f"numpy.{ufunc.__name__} of numbers that are not truth values cannot be recorded")
+    return call_row(opcode, inputs)
+
+
+def accumulated(ufunc, *inputs, **kwargs):
+    return accumulate(opcode_of(ufunc), *inputs, **kwargs)
+
+
+def outer(ufunc, x, y, **kwargs):
+    refuse(ufunc, kwargs)
+    return ufunc(np.reshape(x, np.shape(x) + (1,) * np.ndim(y)), y)
+
+
+def reduced(ufunc, x, axis=0, **kwargs):
+    reducing = REDUCED.get(ufunc)
+    return FUNCTIONS[reducing](x, axis, **kwargs) if reducing else folded(opcode_of(ufunc), x, axis, **kwargs)
+
+
+METHODS = {"accumulate": accumulated, "outer": outer, "reduceat": reduceat, "reduce": reduced}
+
+
+def written(ufunc, result, out, where):
+    """The traced arrays given as `out`, with the result in the elements that `where` names."""
     for target, part in zip(out, result if ufunc.nout > 1 else (result,), strict=True):
         if not isinstance(target, TracedArray):
             raise UnsupportedError(

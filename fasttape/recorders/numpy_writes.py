@@ -2,12 +2,7 @@
 
 import numpy as np
 
-from fasttape.recorders.array import any_traced, plain_index
-
-
-def positions(x) -> np.ndarray:
-    """0, 1, 2, ... in the shape of an array."""
-    return np.arange(np.size(x)).reshape(np.shape(x))
+from fasttape.recorders.array import any_traced, ordered, plain_index
 
 
 def cycled(values, size):
@@ -26,7 +21,7 @@ def copyto(target, source, casting="same_kind", where=True):
 
 
 def put(target, indices, values, mode="raise"):
-    at = np.arange(target.size).take(plain_index(indices), mode=mode).reshape(-1)
+    at = ordered((target.size,)).take(plain_index(indices), mode=mode).reshape(-1)
     if at.size:
         target.flat[at] = cycled(values, at.size)
 
@@ -54,12 +49,12 @@ def put_along_axis(target, indices, values, axis):
     if axis is None:
         target.flat[indices] = values
     else:
-        target.flat[np.take_along_axis(positions(target), indices, axis)] = values
+        target.flat[np.take_along_axis(ordered(target.shape), indices, axis)] = values
 
 
 def ufunc_at(ufunc, target, key, *operand):
     """`ufunc.at`: an element that is named several times is changed as often, in order."""
-    at = positions(target)[plain_index(key)]
+    at = ordered(np.shape(target))[plain_index(key)]
     operand = [np.broadcast_to(x, at.shape).reshape(-1) for x in operand]
     at = at.reshape(-1)
     order = np.argsort(at, kind="stable")

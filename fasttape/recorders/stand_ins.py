@@ -70,7 +70,7 @@ def for_traced(function, other):
 
     @functools.wraps(function)
     def chosen(*args, **kwargs):
-        return (other if any_traced((args, tuple(kwargs.values()))) else function)(*args, **kwargs)
+        return (other if any_traced((args, kwargs)) else function)(*args, **kwargs)
 
     return chosen
 
@@ -80,10 +80,7 @@ def of_lists(function):
 
     @functools.wraps(function)
     def of_arrays(*args, **kwargs):
-        for x in args:
-            if isinstance(x, list | tuple) and any_traced(x):
-                args = [array(x) if isinstance(x, list | tuple) and any_traced(x) else x for x in args]
-                break
+        args = [array(x) if isinstance(x, list | tuple) and any_traced(x) else x for x in args]
         if kwargs.get("out") is ... and any_traced(args):  # an array, even of no dimension
             return array(function(*args, **kwargs | {"out": None}))
         return function(*args, **kwargs)
@@ -197,6 +194,7 @@ def _stand_ins(special: bool, linalg: bool) -> dict:
     found = {id(f): (f, make_array(f)) for f in (np.array, np.asarray, np.asanyarray, np.ascontiguousarray)}
     found |= {id(f): (f, of_lists(f)) for f in FUNCTIONS if f not in SEQUENCES and not isinstance(f, np.ufunc)}
     found |= {id(f): (f, making(f)) for f in MADE}
+    found |= {id(f): (f, for_traced(f, other)) for f, other in OF_MATH.items()}
     found |= {id(kind): (kind, other) for kind, other in CLASSES.items()}
     for opcode, op in enumerate(ops.OPS):
         for name in op.names:
@@ -213,9 +211,6 @@ def _stand_ins(special: bool, linalg: bool) -> dict:
         module, _, attribute = name.rpartition(".")
         function = getattr(sys.modules.get(module), attribute, None)
         if function is not None:
-            found[id(function)] = function, for_traced(function, other)
-    for function, other in OF_MATH.items():
-        if function is not math.hypot:
             found[id(function)] = function, for_traced(function, other)
     found[id(np.full)] = np.full, full
     found[id(math.log)] = math.log, log
