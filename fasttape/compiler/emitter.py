@@ -313,7 +313,8 @@ class Sketch:
             return self.cast(y if isinstance(x, float) else x, self.common((x, y)))
         real = self.common((x, y))
         left, right = self.name(x, real), self.name(y, real)
-        return self.once(f"{instruction} {self.flags}{self.vector(real)} {left}, {right}", real)
+        reciprocal = "arcp " if instruction == "fdiv" and not self.style.strict else ""
+        return self.once(f"{instruction} {self.flags}{reciprocal}{self.vector(real)} {left}, {right}", real)
 
     def negative(self, x) -> "Number":
         return self.once(f"fneg {self.vector(x.real)} {x.name}", x.real)

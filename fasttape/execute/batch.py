@@ -1,8 +1,9 @@
 """Batches: a program at many points, cut into chunks that all cores work on.
 
-`choose` picks the executor and says why; `run` cuts. Where the cuts are depends on the program alone, and each chunk is
-computed as if it were the only one, so results have the same bits whatever the number of threads. A batch starts its
-threads and ends them: nothing is left that a fork could lose or that an interruption could leave at work.
+`choose` picks the executor and says why; `run` cuts. Where the cuts are depends on the program and the number of points
+alone, and each chunk is computed as if it were the only one, so results have the same bits whatever the number of
+threads. A batch starts its threads and ends them: nothing is left that a fork could lose or that an interruption could
+leave at work.
 """
 
 import collections
@@ -32,7 +33,8 @@ FEWEST = 128  # points for which it pays to write a program of a block
 HEAVY, MOSTLY = 1_000, 2 / 3  # operations of a product, and their share, with which blocks are faster than lanes
 AT_ONCE = 1 << 22  # values of all points of a batch inside a recording that are kept as those of array code are
 CALLED = 1 << 18  # values in a block of points of a larger one, whose sums over points are products
-LONGEST = 1 << 15  # points in a chunk: some for each thread in most batches
+SHORTEST, LONGEST = 1 << 15, 1 << 17  # points in a chunk
+CHUNKS = 16  # that a batch is cut into if they are of such lengths: some for each thread
 
 
 class Choice(NamedTuple):
@@ -111,7 +113,8 @@ def run(executor, points: Points, threads: int | None = None) -> None:
     What a chunk raises is raised here: of several the first in the order of points.
     """
     program, lanes = executor.program, executor.lanes
-    size = lanes * max(1, min(WORK // max(count_operations(program), program.slots), LONGEST) // lanes)
+    most = max(SHORTEST, min(points.size // CHUNKS, LONGEST))
+    size = lanes * max(1, min(WORK // max(count_operations(program), program.slots), most) // lanes)
     starts = collections.deque(range(0, points.size, size))
     errors: dict[int, BaseException] = {}
 
