@@ -10,8 +10,7 @@ import operator
 
 import numpy as np
 from numba import types
-from numba.core.typing.templates import AbstractTemplate, infer_global
-from numba.extending import lower_builtin, overload
+from numba.extending import overload
 
 from fasttape.compiler import active_ops  # noqa: F401  the scalar operations that the loops here are made of
 from fasttape.compiler.active_type import (
@@ -24,6 +23,7 @@ from fasttape.compiler.active_type import (
     node_of,
     val_of,
 )
+from fasttape.compiler.choosing import either
 from fasttape.compiler.jit import INTERNAL, making_kernel
 from fasttape.compiler.wide_records import inner_product, weighted_sum
 
@@ -44,40 +44,12 @@ def active_form(original, method=None):
             overload(stand_in)(lambda a: (lambda a: compiled(a)) if of_numbers(a) else None)
         else:
             overload(stand_in)(lambda a, b: (lambda a, b: compiled(a, b)) if of_numbers(a, b) else None)
-        FUNCTIONS[original] = either(original, stand_in, function.__name__)
+        FUNCTIONS[original] = either(original, stand_in)
         if method is not None:
             METHODS[method] = FUNCTIONS[original]
         return compiled
 
     return register
-
-
-def either(original, stand_in, name):
-    """What Numba compiles as `stand_in` where an argument is active, else as the original."""
-
-    def chosen(*args):
-        raise NotImplementedError
-
-    chosen.__name__ = f"{name}_of_any"
-    globals()[chosen.__name__] = chosen  # Numba wants a function to be found by its name
-
-    @infer_global(chosen)
-    class Template(AbstractTemplate):
-        key = chosen
-
-        def generic(self, args, kws):
-            taken = stand_in if any(map(holds_active, (*args, *kws.values()))) else original
-            return self.context.resolve_function_type(taken, args, kws)
-
-    @lower_builtin(chosen, types.VarArg(types.Any))
-    def lower(context, builder, sig, args):
-        taken = stand_in if any(map(holds_active, sig.args)) else original
-        implementation = context.get_function(context.typing_context.resolve_value_type(taken), sig)
-        result = implementation(builder, args)
-        context.add_linking_libs(getattr(implementation, "libs", ()))
-        return result
-
-    return chosen
 
 
 def of_numbers(*arrays):
@@ -185,14 +157,6 @@ def running_product(a):
     return made
 
 
-@active_form(np.linalg.norm)
-def norm(a):
-    s = 0.0
-    for x in a.flat:
-        s = math.hypot(s, x)
-    return s
-
-
 @active_form(np.outer)
 def outer(a, b):
     made = room_for((a.size, b.size), a, b)
@@ -282,5 +246,5 @@ def choose_where(c, x, y):
     return scalar
 
 
-FUNCTIONS[np.dot] = METHODS["dot"] = either(np.dot, matrix_product, "dot")
-FUNCTIONS[np.where] = either(np.where, choose, "where")
+FUNCTIONS[np.dot] = METHODS["dot"] = either(np.dot, matrix_product)
+FUNCTIONS[np.where] = either(np.where, choose)

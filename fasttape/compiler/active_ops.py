@@ -244,10 +244,29 @@ def accept_arrays(function, arity, result):
         vectors = all(arrays) and x.ndim == y.ndim == 1
         return loops(function, result(kind_of(x, y)))["vectors" if vectors else arrays]
 
-    if arity == 1:
-        overload(function)(choose_one)
-    elif arity == 2:
-        overload(function)(choose)
+    def choose_out(x, out):
+        if not (is_active_array(x) and isinstance(out, types.Array)):
+            return None
+
+        def fill(x, out):
+            out[...] = function(x)
+            return out
+
+        return fill
+
+    def choose_two_out(x, y, out):
+        if not (takes_arrays(x, y) and isinstance(out, types.Array)):
+            return None
+
+        def fill(x, y, out):
+            out[...] = function(x, y)
+            return out
+
+        return fill
+
+    forms = {1: (choose_one, choose_out), 2: (choose, choose_two_out)}.get(arity, ())
+    for form in forms if isinstance(function, np.ufunc) else forms[:1]:
+        overload(function)(form)
 
 
 def takes_arrays(x, y):
