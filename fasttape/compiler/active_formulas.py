@@ -8,10 +8,10 @@ import math
 
 import numpy as np
 from numba import types
-from numba.extending import overload
+from numba.extending import overload, overload_attribute, overload_method
 
 from fasttape.compiler.active_arrays import METHODS
-from fasttape.compiler.active_type import SCALAR, is_active
+from fasttape.compiler.active_type import SCALAR, Active, is_active
 from fasttape.compiler.jit import making_kernel
 
 FORMULAS = {}
@@ -60,6 +60,15 @@ def scaled(x, i):
 @formula(np.vdot)
 def inner(a, b):
     return np.dot(a.ravel(), b.ravel())
+
+
+@formula(np.median)
+def median(a):
+    """Of equal elements the first ones count as smaller, as under the Python recorder."""
+    if a.size == 0:
+        return np.nan
+    ordered = a.ravel()[np.argsort(a.ravel(), kind="mergesort")]
+    return np.mean(ordered[(a.size - 1) // 2 : a.size // 2 + 1])
 
 
 @formula(np.ptp)
@@ -179,6 +188,16 @@ def length(x, ord=None):
 
 
 METHODS["clip"] = np.clip
+
+
+def as_it_is(x):
+    """The code of what returns an active number as it is."""
+    return lambda x: x
+
+
+overload_attribute(Active, "real")(as_it_is)
+for _method in ("item", "conjugate"):
+    overload_method(Active, _method, strict=False)(as_it_is)
 overload(np.finfo)(
     lambda dtype: (lambda dtype: np.finfo(np.float64)) if is_active(getattr(dtype, "dtype", None)) else None
 )

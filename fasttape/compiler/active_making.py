@@ -37,17 +37,17 @@ def constructor(make, number):
 def constructor_like(make, number):
     """np.zeros_like and its kin with active numbers in place of float64."""
 
-    def made(x, dtype=None):
+    def made(a, dtype=None):
         raise NotImplementedError
 
-    def choose(x, dtype=None):
+    def choose(a, dtype=None):
         given = not isinstance(dtype, types.Omitted | types.NoneType) and dtype is not None
-        kind = dtype if given else getattr(x, "dtype", x)
+        kind = dtype if given else getattr(a, "dtype", a)
         if is_active(kind) or is_active(getattr(kind, "dtype", None)) or is_float_dtype(kind) or kind == types.float64:
-            return lambda x, dtype=None: make(np.shape(x), number)
+            return lambda a, dtype=None: make(np.shape(a), number)
         if given:
-            return lambda x, dtype=None: make(np.shape(x), dtype)
-        return lambda x, dtype=None: make(np.shape(x), x.dtype)
+            return lambda a, dtype=None: make(np.shape(a), dtype)
+        return lambda a, dtype=None: make(np.shape(a), a.dtype)
 
     overload(made)(choose)
     return made
@@ -56,36 +56,36 @@ def constructor_like(make, number):
 def fillers(number):
     """What stands for np.full and np.full_like."""
 
-    def filled(shape, value, dtype=None):
+    def filled(shape, fill_value, dtype=None):
         """Stands for np.full."""
         raise NotImplementedError
 
     @overload(filled)
-    def choose_filled(shape, value, dtype=None):
+    def choose_filled(shape, fill_value, dtype=None):
         given = not isinstance(dtype, types.Omitted | types.NoneType) and dtype is not None
-        if is_float_dtype(dtype) if given else isinstance(value, types.Float) or is_active(value):
+        if is_float_dtype(dtype) if given else isinstance(fill_value, types.Float) or is_active(fill_value):
 
-            def full(shape, value, dtype=None):
+            def full(shape, fill_value, dtype=None):
                 made = np.empty(shape, number)
-                made[...] = value
+                made[...] = fill_value
                 return made
 
             return full
         if given:
-            return lambda shape, value, dtype=None: np.full(shape, value, dtype)
-        return lambda shape, value, dtype=None: np.full(shape, value)
+            return lambda shape, fill_value, dtype=None: np.full(shape, fill_value, dtype)
+        return lambda shape, fill_value, dtype=None: np.full(shape, fill_value)
 
-    def filled_like(x, value, dtype=None):
+    def filled_like(a, fill_value, dtype=None):
         """Stands for np.full_like."""
         raise NotImplementedError
 
     @overload(filled_like)
-    def choose_filled_like(x, value, dtype=None):
+    def choose_filled_like(a, fill_value, dtype=None):
         if isinstance(dtype, types.Omitted | types.NoneType) or dtype is None:
-            if is_active(x.dtype) or x.dtype == types.float64:
-                return lambda x, value, dtype=None: filled(np.shape(x), value, float)
-            return lambda x, value, dtype=None: np.full_like(x, value)
-        return lambda x, value, dtype=None: filled(np.shape(x), value, dtype)
+            if is_active(a.dtype) or a.dtype == types.float64:
+                return lambda a, fill_value, dtype=None: filled(np.shape(a), fill_value, float)
+            return lambda a, fill_value, dtype=None: np.full_like(a, fill_value)
+        return lambda a, fill_value, dtype=None: filled(np.shape(a), fill_value, dtype)
 
     return {np.full: filled, np.full_like: filled_like}
 
@@ -132,8 +132,11 @@ def lists(number):
         inner = object if isinstance(object, SCALAR) else getattr(items, "dtype", items)
         if not (given or is_active(inner) or inner == types.float64):
             return lambda object, dtype=None: np.array(object)
-        if isinstance(object, types.Array):
-            return lambda object, dtype=None: object.copy()
+
+        def array(object, dtype=None):
+            made = np.empty(object.shape, number)
+            made[...] = object
+            return made
 
         def single(object, dtype=None):
             made = np.empty((), number)
@@ -153,6 +156,8 @@ def lists(number):
                     made[i, j] = x
             return made
 
+        if isinstance(object, types.Array):
+            return array
         if isinstance(object, SCALAR):
             return single
         return vector if inner is items else matrix

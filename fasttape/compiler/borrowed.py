@@ -18,8 +18,8 @@ from fasttape.compiler.choosing import either
 from fasttape.compiler.jit import INTERNAL
 
 NUMBAS_OWN = INTERNAL | {"error_model": "python"}  # what holds unless the user's options say otherwise
-PYTHON = (python.FunctionType, type(np.sum))  # what Numba may implement by Python code
-LIBRARIES = ("numpy", "numba")
+PYTHON = (python.FunctionType, python.BuiltinFunctionType, type(np.sum))  # what Numba may implement by Python code
+LIBRARIES = ("numpy", "numba.np", "numba.cpython")  # others have passes of Numba look for them
 
 
 def plain_like(t):
@@ -44,7 +44,7 @@ def implementations(function):
 @functools.cache
 def is_borrowable(function) -> bool:
     """Whether a function of NumPy or Numba is one that Numba implements by Python code."""
-    if not isinstance(function, PYTHON) or str(function.__module__).partition(".")[0] not in LIBRARIES:
+    if not isinstance(function, PYTHON) or not str(function.__module__).startswith(LIBRARIES):
         return False
     try:
         return bool(implementations(function))

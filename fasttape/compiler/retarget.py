@@ -28,6 +28,7 @@ from fasttape.compiler.choosing import either
 from fasttape.compiler.sites import LoweringWithSites
 
 DROPPED = ("parallel", "nopython", "forceobj", "looplift", "no_cpython_wrapper", "no_cfunc_wrapper", "nogil")
+CONVERSIONS = {np.float64: float, np.int64: int}  # where they are called, which dtypes are not
 OWN: weakref.WeakSet = weakref.WeakSet()  # what was made of a user's function and records by itself
 
 
@@ -77,7 +78,8 @@ class Retarget(FunctionPass):
                 if found is None:
                     continue
                 named[statement.target.name] = found[0]
-                other = substitute(found[0], state.pipeline.active)
+                other = CONVERSIONS.get(found[0]) if statement.target.name in called else None
+                other = substitute(found[0], state.pipeline.active) if other is None else other
                 if other is not found[0]:
                     statement.value = numba_ir.Global(statement.target.name, other, statement.value.loc)
                     state.func_ir._definitions[statement.target.name] = [statement.value]
@@ -146,6 +148,11 @@ class TracedCompiler(ActiveCompiler):
     active, lowering = traced, LoweringWithSites
 
 
+FORMS = {  # by the number of arguments
+    1: lambda f: lambda x: f(x),
+    2: lambda f: lambda x, y: f(x, y),
+    3: lambda f: lambda x, y, z: f(x, y, z),
+}
 COMPILERS = {active: ActiveCompiler, traced: TracedCompiler}
 
 
@@ -156,7 +163,7 @@ def substitutes(number):
     made |= {f: constructor_like(g, number) for f, g in like}
     codes = {f: compiled_as(COMPILERS[number], choose, f.__name__) for f, choose in FORMULAS.items()}
     made |= {f: either(f, code, reluctant=f is round) for f, code in codes.items()}
-    return made | fillers(number) | lists(number) | {np.float64: float} | FUNCTIONS
+    return made | fillers(number) | lists(number) | FUNCTIONS
 
 
 SUBSTITUTES = {kind: substitutes(kind) for kind in COMPILERS}
@@ -168,26 +175,20 @@ def vectorized(ufunc, number):
     """What active code calls for a function of numba.vectorize: its scalar function, over arrays element by element."""
     python_function = ufunc._dispatcher.py_func
     scalar, arity = activate(njit(python_function), number), python_function.__code__.co_argcount
+    if arity not in FORMS:
+        return ufunc
 
     def applied(*args):
         raise NotImplementedError
 
-    if arity == 1:
-        form, plain = (lambda x: scalar(x)), (lambda x: ufunc(x))
-        overload(applied)(lambda x: form if isinstance(x, SCALAR) else None if holds_active(x) else plain)
-    elif arity == 2:
-        form, plain = (lambda x, y: scalar(x, y)), (lambda x, y: ufunc(x, y))
-        overload(applied)(
-            lambda x, y: (
-                form
-                if isinstance(x, SCALAR) and isinstance(y, SCALAR)
-                else None
-                if holds_active(x) or holds_active(y)
-                else plain
-            )
-        )
-    else:
-        return ufunc
+    forms = FORMS[arity](scalar), FORMS[arity](ufunc)
+
+    def choose(*operands):
+        if all(isinstance(t, SCALAR) for t in operands):
+            return forms[0]
+        return None if any(map(holds_active, operands)) else forms[1]
+
+    overload(applied, strict=False)(choose)
     accept_arrays(applied, arity, lambda kind: kind)
     cpu_target.typing_context.refresh()  # this runs while a caller is being compiled
     cpu_target.target_context.refresh()
