@@ -58,7 +58,7 @@ from fasttape.compiler import blas, object_cache
 from fasttape.compiler.jit import INTERNAL, PLAIN, kernel
 
 PACKAGE = pathlib.Path(fasttape.__file__).parent
-INSIDE = ("numba.core", "numba.np", "numba.extending")
+INSIDE = ("numba.core", "numba.cpython", "numba.np", "numba.extending")
 MODULES = ("cgutils", "compiler", "ir", "models")  # whose functions are used by attribute
 CONTEXTS = {"context": "context", "c": "context", "typingctx": "typing", "typing_context": "typing"}
 WORD, REAL = ir.IntType(64), ir.DoubleType()
@@ -380,6 +380,38 @@ def test_an_overload_may_be_compiled_by_another_compiler():
     overload(chosen, strict=False, jit_options={"pipeline_class": Other})(lambda *args, **keywords: code)
     assert numba.njit(lambda x: chosen(x) + chosen(x, y=1.0))(1.0) == 5.0
     assert set(met) == {"code"}
+
+
+@relies_on("ir.Expr.call")
+def test_a_call_is_put_into_code():
+    @register_pass(mutates_CFG=False, analysis_only=False)
+    class Widen(FunctionPass):
+        _name = "fasttape_upgrade_check_call"
+
+        def __init__(self):
+            super().__init__()
+
+        def run_pass(self, state):
+            (block,) = state.func_ir.blocks.values()
+            (made,) = (x for x in block.find_insts(numba_ir.Assign) if getattr(x.value, "op", "") == "build_list")
+            function, item = (made.target.scope.redefine(f"$upgrade_{name}", made.loc) for name in ("function", "item"))
+            named = numba_ir.Global(function.name, math.fabs, made.loc)
+            call = numba_ir.Expr.call(function, made.value.items, (), made.loc)
+            made.value.items = [item]
+            at = block.body.index(made)
+            block.body[at:at] = [numba_ir.Assign(named, function, made.loc), numba_ir.Assign(call, item, made.loc)]
+            for name, value in ((function.name, named), (item.name, call)):
+                state.func_ir._definitions[name] = [value]
+            return True
+
+    class Widening(compiler.CompilerBase):
+        def define_pipelines(self):
+            passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
+            passes.add_pass_after(Widen, InlineInlinables)
+            passes.finalize()
+            return [passes]
+
+    assert numba.njit(pipeline_class=Widening)(lambda x: [x])(-2.0) == [2.0]
 
 
 @relies_on("NopythonRewrites")
