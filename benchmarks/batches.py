@@ -2,12 +2,14 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numba
 import numpy as np
 
 import fasttape as ft
+from benchmarks import cpp
 from benchmarks.harness import Figure, Problem, relative, speedup
 from benchmarks.jax_beside import HAS_JAX, jax
 from benchmarks.processes import python
@@ -220,6 +222,25 @@ CONTENDERS = {
     "native, rows": replayed(Native, rows=True),
     "native, two threads": replayed(Native, threads=2),
 } | ({"JAX jitted": jax_batch} if HAS_JAX else {})
+IN_CPP = {
+    "options": {
+        "C++ by hand, columns": lambda case: cpp.batch("options", case),
+        "C++ by hand, rows": lambda case: cpp.batch("options", case, rows=True),
+    },
+    "paths": {"C++ by hand, columns": lambda case: cpp.batch("paths", case)},
+}
+
+
+def contenders(name: str) -> dict[str, Callable]:
+    """Everybody who computes a problem."""
+    return CONTENDERS | (IN_CPP[name] if cpp.has_compiler() else {})
+
+
+def beside_cpp(*lines: str) -> tuple[Figure, ...]:
+    """How machine code compares with C++ where points lie in columns or in rows."""
+    if not cpp.has_compiler():
+        return ()
+    return tuple(relative(f"native, {line}", f"C++ by hand, {line}", 1.35) for line in lines)
 
 
 def figures(beside_jax: float) -> tuple[Figure, ...]:
@@ -248,25 +269,33 @@ def peak(size) -> float:
     return float(python("batches.py", size))
 
 
+ABSENT = "" if cpp.has_compiler() else "; not here: a C++ compiler"
 PROBLEMS = (
     Problem(
         "options",
-        "price of an option and its six partials at 10⁶ points",
+        "price of an option and its six partials at 10⁶ points" + ABSENT,
         options,
-        CONTENDERS,
-        (each("point", "native, columns", 16.0), each("point", "native, rows", 20.0), *figures(0.15)),
+        contenders("options"),
+        (
+            each("point", "native, columns", 16.0),
+            each("point", "native, rows", 20.0),
+            *figures(0.15),
+            *beside_cpp("columns", "rows"),
+        ),
         count=lambda case: case.x.shape[1],
         per="point",
     ),
     Problem(
         "paths",
-        "price at the end of a path of 100 steps and its seven partials, 65,536 paths, per operation of the price",
+        "price at the end of a path of 100 steps and its seven partials, 65,536 paths, per operation of the price"
+        + ABSENT,
         many_paths,
-        CONTENDERS,
+        contenders("paths"),
         (
             each("operation and point", "native, columns", 0.3),
             each("operation and point", "lanes, columns", 0.75),
             *figures(0.1),
+            *beside_cpp("columns"),
         ),
         count=recorded_operations,
         per="operation and point",

@@ -13,11 +13,13 @@ from benchmarks import (
     processes,
     ratios,
     recurrence,
+    repeated,
     scalars,
 )
 
 PROBLEMS = (
     *calls.PROBLEMS,
+    *repeated.PROBLEMS,
     *scalars.PROBLEMS,
     *network.PROBLEMS,
     *arrays.PROBLEMS,

@@ -17,7 +17,7 @@ from fasttape.derivatives import replayed
 from fasttape.direct import GRADIENT, VALUE, Direct
 from fasttape.errors import ArgumentError, ReplayError
 from fasttape.evaluation import Evaluator
-from fasttape.execute.caller import BUSY, HITS
+from fasttape.execute.caller import BUSY, CODE, HITS
 from fasttape.execute.interpreter import address
 from fasttape.recorders.dependencies import Dependencies
 from fasttape.recording import OPEN, Recording, record_call, scalar_output
@@ -49,11 +49,13 @@ class Info(NamedTuple):
     hits: int  # calls that were answered by a replay
     recordings: int
     paths: int  # recordings that are kept
+    native: int  # of these, how many run as machine code
     causes: Mapping[str, int]  # what made a recording necessary, and how often
     unknown: tuple[str, ...]  # what cannot be compared: a call that reads it is recorded anew
 
     def __str__(self) -> str:
-        lines = [f"{self.hits} replays, {self.recordings} recordings, {self.paths} paths kept"]
+        native = f", {self.native} of them as machine code" if self.native else ""
+        lines = [f"{self.hits} replays, {self.recordings} recordings, {self.paths} paths kept{native}"]
         lines += [f"  recorded {count} x: {cause}" for cause, count in self.causes.items()]
         lines += [f"  cannot be compared: {what}" for what in self.unknown]
         return "\n".join(lines)
@@ -144,7 +146,8 @@ class Paths:
 
     def info(self) -> Info:
         hits = self.slow_hits + self.lost_hits + sum(int(direct.state[HITS]) for direct, _ in self.paths)
-        return Info(hits, self.recordings, len(self.paths), dict(self.causes), tuple(sorted(self.unknown)))
+        native = sum(bool(direct.state[CODE]) for direct, _ in self.paths)
+        return Info(hits, self.recordings, len(self.paths), native, dict(self.causes), tuple(sorted(self.unknown)))
 
 
 def opaque(recording: Recording) -> set[str]:

@@ -88,7 +88,7 @@ def result(leaf, x):
 
 def gradient_recording(recording: Recording, *, with_value: bool) -> Recording:
     """The recording that returns the gradient, or (value, gradient), where a recording returns one value."""
-    signature, program = recording.signature, gradient_program(recording.program)
+    signature, program = recording.signature, gradient_program(optimize(recording.program))
     outputs = list(recording.outputs) if with_value else []
     places = itertools.count(len(outputs))
     at = size = recording.program.outputs.size

@@ -20,14 +20,20 @@ from fasttape.execute import caller as c
 from fasttape.execute import conversion as v
 from fasttape.execute.blocks import LINE
 from fasttape.execute.interpreter import Workspace, address
+from fasttape.execute.single import Single, suits
 from fasttape.layout import FORWARD, REVERSE
+from fasttape.program import Program
 from fasttape.recorders import dependencies as d
 from fasttape.recording import Output
+from fasttape.transform.optimize import optimize
+from fasttape.transform.programs import gradient_program, input_slots
 
 VALUE, GRADIENT, BOTH = "outputs", "gradient", "value_and_gradient"  # what to return, as methods of Evaluator
 KINDS = {d.LIST: v.LIST, d.TUPLE: v.TUPLE, d.DICT: v.DICT, d.INSTANCE: v.INSTANCE}
 CONTAINERS = {cls: KINDS[kind] for cls, kind in d.CONTAINERS.items()}
 LONG = 4096  # slots; giving the interpreter's lock back for less costs more than others gain
+NEVER = -1
+PATIENCE = 10_000  # calls, in which the interpreter has taken about the time in which LLVM compiles the program
 
 
 class UnknownError(Exception):
@@ -234,6 +240,8 @@ class Direct:
 
     def run(self, args: Any, *, exact: bool = False) -> Any:
         """Replay the recording in Python; raises `ReplayError` where it does not hold."""
+        if self.answers and self.state[c.HITS] == self.state[c.DUE]:
+            self.compile()
         return self.evaluator.run(self.evaluator.leaves(args, exact=exact), self.use, keep=self.what != VALUE)
 
     def fill(self) -> None:
@@ -272,7 +280,30 @@ class Direct:
         self.state[c.SLOTS], self.state[c.OUTPUTS_SIZE] = program.slots, program.outputs.size
         self.state[c.CLEARED_SIZE], self.state[c.GRADIENT] = len(plan.cleared), self.what != VALUE
         self.state[c.UNLOCKS] = program.slots > LONG
-        self.kept = sources, workspace, taken.kept, returned.kept
+        self.state[c.DUE] = PATIENCE
+        self.workspace, self.kept = workspace, [sources, taken.kept, returned.kept]
+
+    def compile(self) -> None:
+        """Let machine code answer from now on, if the program is one for it."""
+        self.state[c.DUE] = NEVER
+        if not self.evaluator.plan.elsewhere and suits(self.evaluator.source):
+            single = machine_code(self.evaluator.source, self.what, self.workspace)
+            self.kept.append(single)
+            self.state[c.ARGUMENTS], self.state[c.FAILED] = address(single.arguments), address(single.failed)
+            self.state[c.CODE] = single.code
+
+
+def machine_code(program: Program, what: str, workspace: Workspace) -> Single:
+    """Code for a program that does in a workspace what the sweeps do there for the results that are wanted."""
+    values, size, count = address(workspace.values), program.dtype.itemsize, program.outputs.size
+    sources = values + size * np.arange(1, 1 + program.inputs)
+    targets = values + size * workspace.program.outputs.astype(np.int64)
+    if what != VALUE:
+        program = gradient_program(program)
+        targets = np.concatenate([targets, address(workspace.prepared_adjoints()) + size * input_slots(program)])
+    if what == GRADIENT:
+        program, targets = program._replace(outputs=program.outputs[count:]), targets[count:]
+    return Single(optimize(program), sources, targets)
 
 
 def caller_of(evaluator: Evaluator, what: str) -> Any:

@@ -23,12 +23,13 @@ LONG = 256  # outputs in a run that is worth copying as one
 class Evaluator:
     """A recording with its plan and the workspaces that are not in use; threads may share it."""
 
-    def __init__(self, recording, *, whole=False, again=False, only_forward=False):
+    def __init__(self, recording, *, whole=False, again=False, only_forward=False, source=None):
         """With `whole`, an evaluation has the value of every slot, as traces and linear tapes want them.
 
-        `again` says that there will be many, `only_forward` that no reverse sweep follows one.
+        `again` says that there will be many, `only_forward` that no reverse sweep follows one. `source` is the program
+        of which that of the recording is a form for the interpreter alone.
         """
-        self.recording = recording
+        self.recording, self.source = recording, source or recording.program
         self.program, self.signature = recording.program, recording.signature
         self.whole, self.again, self.only_forward = whole, again, only_forward
         self.idle: deque[Workspace] = deque()
@@ -123,7 +124,7 @@ def forward_only(evaluator: Evaluator) -> Evaluator:
     """The same for values alone, where that is faster."""
     program = chained(evaluator.program)
     if program is not evaluator.program:
-        return Evaluator(evaluator.recording._replace(program=program))
+        return Evaluator(evaluator.recording._replace(program=program), source=evaluator.program)
     alone = Evaluator(evaluator.recording, again=evaluator.again, only_forward=True)
     return evaluator if alone.looped is None else alone
 

@@ -1,11 +1,14 @@
 """The measuring code: it refuses wrong results, draws variants, and its peers agree with each other."""
 
+import pathlib
+
 import numba
 import numpy as np
 import pytest
 
 from benchmarks import __main__, batches, cpp, harness, network, njit, njit_costs, object_tape, scalars
 from benchmarks.problems import PROBLEMS
+from fasttape.compiler import vector
 
 QUICK = ("example1", "dense", "regression", "gradient-operations", "fused-network", "hessian", "product-array")
 QUICK += ("njit-mixture", "njit-bodies", "njit-small")
@@ -76,13 +79,31 @@ def test_the_report_is_written(tmp_path, monkeypatch, capsys):
     assert '"processor"' in (tmp_path / "new" / "r.json").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("make", [batches.options, batches.many_paths])
-def test_formulas_and_lanes_agree_about_batches(make):
-    case = make(np.random.default_rng(5))
-    few = case._replace(x=case.x[:, : 3 if numba.config.DISABLE_JIT else 300].copy())
+@pytest.mark.parametrize(("name", "make"), [("options", batches.options), ("paths", batches.many_paths)])
+@pytest.mark.parametrize("seed", [None, 5])
+def test_formulas_and_lanes_agree_about_batches(name, make, seed):
+    case = make(None if seed is None else np.random.default_rng(seed))
+    few = case._replace(x=case.x[:, : 3 if numba.config.DISABLE_JIT else 301].copy())
     expected = batches.by_hand(few)()
-    for contender in batches.CONTENDERS.values():
+    for contender in batches.contenders(name).values():
         np.testing.assert_allclose(contender(few)(), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_batches_in_cpp_call_libmvec():
+    """Else they are no measure of code that does."""
+    wanted = vector.symbol("erf", 1, "float64")
+    if not cpp.has_compiler() or wanted is None:
+        pytest.skip("no C++ compiler or no libmvec here")
+    code = pathlib.Path(cpp.batches()._name).read_bytes()
+    for name in ("exp", "log", "erf"):
+        assert vector.symbol(name, 1, "float64").name.encode() in code
+    assert np.full(9, 1e-310).sum() > 0.0, "subnormal numbers are still numbers"
+
+
+def test_batches_without_a_compiler_are_measured_without_cpp(monkeypatch):
+    monkeypatch.setattr(cpp, "COMPILER", "no-such-compiler")
+    assert batches.contenders("options") == batches.CONTENDERS
+    assert batches.beside_cpp("columns") == ()
 
 
 @pytest.mark.slow

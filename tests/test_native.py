@@ -21,7 +21,7 @@ from fasttape.compiler import machine
 from fasttape.compiler.loading import Target, host
 from fasttape.errors import UnsupportedError
 from fasttape.execute import native
-from fasttape.execute.native import Native
+from fasttape.execute.native import Native, line
 from fasttape.execute.points import HELD, PointByPoint, Points
 from fasttape.layout import GUARD
 from fasttape.ops import CODE, INTEGER, OPS
@@ -114,7 +114,7 @@ def test_each_row(op):
 
 def called_rows(executor):
     """The rows whose entries a program calls."""
-    text = machine.module(executor.line(()), executor.style)
+    text = machine.module(line(executor.program), executor.style)
     words = re.search(r"@needs = .*\[(.*)\]", text).group(1).split(", ")
     return {OPS[int(word.split()[1])].name for word in words[2:]}
 
@@ -205,7 +205,7 @@ def test_inputs_that_all_points_share():
         if value > 0:
             common = value * value + 1.0
             assert np.array_equal(out, np.stack([x * common, x * 0 + common, x * 0 + value, x + value], axis=1))
-    prologue = machine.layout(executor.line((1, 2))).chunks[0]
+    prologue = machine.layout(line(executor.program, (1, 2))).chunks[0]
     assert [OPS[operation.code].name for operation in prologue] == ["mul", "add", "greater"]
 
 
@@ -242,7 +242,7 @@ def test_long_programs_go_through_cells_that_are_used_again():
     points = np.random.default_rng(4).normal(size=(19, 2))
     expected, _ = evaluate(PointByPoint, tape.program, points)
     executor = Strict(tape.program)
-    plan = machine.layout(executor.line(()))
+    plan = machine.layout(line(executor.program))
     assert len(plan.chunks) > 5
     assert plan.cells < 15
     assert np.array_equal(evaluate(lambda program: executor, tape.program, points)[0], expected)

@@ -31,7 +31,7 @@ from numba.core.imputils import fix_returning_optional, impl_ret_borrowed
 from numba.core.lowering import Lower
 from numba.core.registry import cpu_target
 from numba.core.typeconv import Conversion
-from numba.core.typed_passes import NativeLowering, NopythonRewrites
+from numba.core.typed_passes import NativeLowering, NopythonRewrites, NopythonTypeInference
 from numba.core.typing import fold_arguments, signature
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.core.untyped_passes import InlineInlinables
@@ -938,3 +938,47 @@ def test_every_name_from_the_inside_of_numba_has_a_test():
     whole = {name for name in names if not any(other.startswith(f"{name}.") for other in names)}
     assert sorted(whole - TESTED) == []
     assert sorted(TESTED - names) == []
+
+
+@register_pass(mutates_CFG=False, analysis_only=False)
+class CallForProduct(FunctionPass):
+    """Puts a typed call of an intrinsic in the place of a product."""
+
+    _name = "fasttape_upgrade_check_typed"
+
+    def __init__(self):
+        super().__init__()
+
+    def run_pass(self, state):
+        for block in state.func_ir.blocks.values():
+            product = next(block.find_exprs("binop"))
+            assert product.fn is operator.mul
+            (at,) = (k for k, line in enumerate(block.body) if getattr(line, "value", None) is product)
+            line = block.body[at]
+            left, right = line.value.lhs, line.value.rhs
+            assert [state.typemap[x.name] for x in (left, right)] == [types.float64] * 2
+            assert {x.name for x in line.list_vars()} == {line.target.name, left.name, right.name}
+            name = numba_ir.Var(line.target.scope, "negative_product", line.loc)
+            kind = state.typemap[name.name] = state.typingctx.resolve_value_type(negative_product)
+            call = numba_ir.Expr.call(name, (left, right), (), line.loc)
+            state.calltypes[call] = kind.get_call_type(state.typingctx, (types.float64,) * 2, {})
+            named = numba_ir.Assign(numba_ir.Global(name.name, negative_product, line.loc), name, line.loc)
+            block.body[at : at + 1] = [named, numba_ir.Assign(call, line.target, line.loc)]
+        return True
+
+
+@intrinsic
+def negative_product(typingctx, x, y):
+    return types.float64(x, y), lambda c, b, sig, args: b.fneg(b.fmul(*args))
+
+
+@relies_on("NopythonTypeInference", "ir.Expr.call", "ir.Var")
+def test_a_pass_behind_type_inference_puts_in_a_typed_call():
+    class Typed(compiler.CompilerBase):
+        def define_pipelines(self):
+            passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
+            passes.add_pass_after(CallForProduct, NopythonTypeInference)
+            passes.finalize()
+            return [passes]
+
+    assert numba.njit(pipeline_class=Typed)(lambda x, y: x * y)(3.0, 4.0) == -12.0

@@ -20,7 +20,7 @@ from fasttape.compiler import jit, loading, machine, object_cache
 from fasttape.compiler.late import DISABLED
 from fasttape.compiler.loading import Target, host
 from fasttape.compiler.sweeps import sweep
-from fasttape.execute.native import Native
+from fasttape.execute.native import Native, line
 from fasttape.ops import CODE, OPS
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="object code is kept on disk on Linux")
@@ -120,7 +120,7 @@ def test_only_known_functions_are_called(folder):
     assert object_cache.undefined(b"\xcf\xfa\xed\xfe" + data[4:]) is None  # another system's kind of object
     for name in ("exp", "floor", "pow"):
         executor = Native(row_program(OPS[CODE[name]]), target=Target("x86-64", "", ""))
-        code = machine.module(executor.line(()), executor.style)
+        code = machine.module(line(executor.program), executor.style)
         assert object_cache.familiar(executor.target.machine(0).emit_object(binding.parse_assembly(code)))
 
 
@@ -233,7 +233,7 @@ PROGRAM = """
 import hashlib, math, pathlib, os
 import fasttape as ft
 from fasttape.execute.entries import needs
-from fasttape.execute.native import Native
+from fasttape.execute.native import Native, line
 program = ft.record(lambda x: math.exp(x) * 2.5 + x, 1.0).program
 Native(program).kernel(())
 needs(program.columns)

@@ -1,7 +1,8 @@
-"""Tapes of C++ libraries as contenders: built from the sources here when one is timed first, called by address.
+"""Contenders in C++: tapes of libraries, and batches by hand; built from the sources here when one is timed first.
 
 A library takes part if its headers are in the folder that its environment variable names (or in `include` below that),
-where the system has them, or in a package of this Python environment. Without them it is left out.
+where the system has them, or in a package of this Python environment. Without them it is left out, and without a
+compiler everything in C++ is.
 """
 
 import ctypes
@@ -9,9 +10,10 @@ import functools
 import hashlib
 import os
 import pathlib
+import shutil
 import subprocess
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +23,9 @@ from fasttape.compiler.loading import host
 HERE = pathlib.Path(__file__).parent
 COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-DNDEBUG", "-w", "-shared", "-fPIC")
+# With these GCC calls libmvec, and uses the widest registers also where it thinks that they lower the clock; the last
+# leaves out what it links for fast mathematics, which would turn subnormal numbers off in the process that loads it
+VECTORS = ("-ffast-math", "-fopenmp-simd", "-mprefer-vector-width=512", "-nostartfiles")
 KINDS = {int: ctypes.c_long, float: ctypes.c_double}
 
 
@@ -69,23 +74,58 @@ def missing() -> list[str]:
 
 @functools.lru_cache
 def built(library: Library) -> ctypes.CDLL:
-    """The compiled programs with the tape of a library, from an earlier run if nothing has changed."""
+    """The compiled programs with the tape of a library."""
     folder = found(library)
-    command = [COMPILER, *FLAGS, f"-I{folder}", str(HERE / library.source), *library.more(folder)]
+    options = [f"-I{folder}", str(HERE / library.source), *library.more(folder)]
+    return compiled(library.name, options, folder.joinpath(library.header).parent.glob("*.h*"))
+
+
+@functools.lru_cache
+def batches() -> ctypes.CDLL:
+    """The compiled batches."""
+    return compiled("batches", [*VECTORS, str(HERE / "batches.cpp")])
+
+
+def compiled(name: str, options: Sequence[str], headers: Iterable[pathlib.Path] = ()) -> ctypes.CDLL:
+    """A shared library, from an earlier run if nothing has changed."""
+    command = [COMPILER, *FLAGS, *options]
     compiler = subprocess.run([COMPILER, "--version"], check=True, capture_output=True, text=True).stdout
     text = hashlib.sha256(f"{command} {compiler} {host().cpu}".encode())
-    for path in sorted([*HERE.glob("*.?pp"), *folder.joinpath(library.header).parent.glob("*.h*")]):
+    for path in sorted([*HERE.glob("*.?pp"), *headers]):
         text.update(path.read_bytes())
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "fasttape-benchmarks"
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    target = cache / f"{library.name}-{text.hexdigest()[:16]}.so"
+    target = cache / f"{name}-{text.hexdigest()[:16]}.so"
     if not target.exists():
         fresh = target.with_suffix(f".{os.getpid()}")
         done = subprocess.run([*command, "-o", str(fresh)], capture_output=True, text=True)
         if done.returncode:
-            raise SystemExit(f"{library.name}: {COMPILER} failed\n{done.stderr}")
+            raise SystemExit(f"{name}: {COMPILER} failed\n{done.stderr}")
         fresh.rename(target)
     return ctypes.CDLL(str(target))
+
+
+def has_compiler() -> bool:
+    """Whether anything can be built."""
+    return shutil.which(COMPILER) is not None
+
+
+def batch(program: str, case, rows: bool = False) -> Callable[[], np.ndarray]:
+    """A batch by hand at the points of a case; the result has the points in columns."""
+    function = getattr(batches(), f"{program}_{'rows' if rows else 'columns'}")
+    function.restype = None
+    inputs, size = case.x.shape
+    outputs = case.tape.program.outputs.size
+    x = np.ascontiguousarray(case.x.T if rows else case.x)
+    out = np.empty((size, outputs) if rows else (outputs, size))
+    pointers = ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(out.ctypes.data)
+
+    def run():
+        function(*pointers, ctypes.c_long(size), ctypes.c_long(inputs))
+        return out.T if rows else out
+
+    run.x = x  # the addresses hold no reference
+    return run
 
 
 def contender(library: Library, program: str) -> Callable[[Any], Callable[[], Any]]:

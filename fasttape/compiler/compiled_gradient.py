@@ -141,7 +141,7 @@ def linear_driver(digest, argnums):
         numbers = np.empty(count(output), active)
         write(output, numbers, 0)
         records = records_of(tape, start, size)
-        nodes = nodes_of(records, size)
+        nodes = nodes_of(records, start, size)
         return primal(y), marks(output), leads(numbers, start, nodes), plain_records(records, start, size, nodes)
 
     return value_and_records

@@ -83,17 +83,29 @@ def records_of(tape, first, inputs):
 
 
 @making_kernel
-def nodes_of(records, inputs):
-    """The node of each slot from the first input on, which is node 1.
-
-    A record of many terms (`compiler.wide_records`) stands for as many nodes as it takes to add these up.
-    """
-    nodes = np.arange(1, inputs + 1 + records.size)
+def nodes_of(records, first, inputs):
+    """The node of each slot from the first input on, which is node 1; a record of n terms stands for n - 1 nodes."""
+    nodes, terms = np.arange(1, inputs + 1 + records.size), terms_of(records, first + inputs)
     last = inputs
-    for k, record in enumerate(records):
-        last += record.b - 1 if record.a == 0 else 1
+    for k in range(records.size):
+        last += terms[k] - 1
         nodes[inputs + k] = last
     return nodes
+
+
+@making_kernel
+def terms_of(records, slot):
+    """How many terms are added up by each record from a slot on; by one that holds terms of a later one these two."""
+    terms, k = np.full(records.size, 2), records.size - 1
+    while k >= 0:
+        record = records[k]
+        if record.a == 0:
+            terms[k] = record.b
+            k -= record.b
+        else:
+            terms[k] += record.b > slot + k
+            k -= 1
+    return terms
 
 
 @making_kernel
@@ -111,7 +123,7 @@ def leads(numbers, first, nodes):
 @making_kernel
 def plain_records(records, first, inputs, nodes):
     """Records of two operands by node instead of slot; `nodes` are those of the slots from `first` on."""
-    made, at = np.empty(nodes[-1] - inputs if nodes.size else 0, RECORD), 0
+    made, at, terms = np.empty(nodes[-1] - inputs if nodes.size else 0, RECORD), 0, terms_of(records, first + inputs)
     for k, record in enumerate(records):
         if record.a == 0:
             total = nodes[inputs + k - record.b]
@@ -120,8 +132,12 @@ def plain_records(records, first, inputs, nodes):
                 at += 1
                 total = inputs + at
         else:
-            put(made, at, nodes[record.a - first], record.da, nodes[record.b - first] if record.b else 0, record.db)
+            b = LOW_HALF ^ record.b if terms[k] == 3 else record.b
+            put(made, at, nodes[record.a - first], record.da, nodes[b - first] if b else 0, record.db)
             at += 1
+            if terms[k] == 3:
+                put(made, at, nodes[inputs + k - 1], 1.0, inputs + at, 1.0)
+                at += 1
     return made
 
 

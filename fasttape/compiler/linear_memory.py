@@ -3,6 +3,10 @@
 A tape is a header of words (HEADER) and two buffers: records {a, b: uint32, da, db: float64}, one for each slot, and
 adjoints, which are zero whenever no reverse sweep is running. A recording takes the slots from the current length on
 and gives them back, so one may run inside of another. Slot 0 stands for no operand.
+
+A record stands for a sum of two terms, whose slots lie before its own. Where a is 0 it stands for the terms in the
+records before it (`compiler.wide_records`); where b does not lie before, for a sum of terms on a and on the complement
+of b, and of the slot right before its own (`compiler.product_sums`).
 """
 
 import ctypes

@@ -331,6 +331,11 @@ def sweep(records, adjoints, g, slot, inputs):
         elif record.b == before:
             adjoints[record.a] = times_plus(record.da, g, adjoints[record.a])
             g = times_plus(record.db, g, adjoints[before])
+        elif record.b > slot:
+            adjoints[record.a] = times_plus(record.da, g, adjoints[record.a])
+            b = LOW_HALF ^ record.b
+            adjoints[b] = times_plus(record.db, g, adjoints[b])
+            g += adjoints[before]
         elif record.a == before:
             adjoints[record.b] = times_plus(record.db, g, adjoints[record.b])
             g = times_plus(record.da, g, adjoints[before])

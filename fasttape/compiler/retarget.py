@@ -12,7 +12,7 @@ from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.dispatcher import Dispatcher, ObjModeLiftedWith
 from numba.core.errors import UnsupportedBytecodeError
 from numba.core.registry import cpu_target
-from numba.core.typed_passes import NativeLowering, NopythonRewrites
+from numba.core.typed_passes import NativeLowering, NopythonRewrites, NopythonTypeInference
 from numba.core.untyped_passes import InlineInlinables
 from numba.extending import overload
 from numba.np.ufunc.dufunc import DUFunc
@@ -25,6 +25,7 @@ from fasttape.compiler.active_ops import IN_PLACE, accept_arrays
 from fasttape.compiler.active_type import SCALAR, active, holds_active, is_active, traced
 from fasttape.compiler.borrowed import NUMBAS_OWN, borrowed, compiled_as, is_borrowable
 from fasttape.compiler.choosing import either
+from fasttape.compiler.product_sums import FuseProducts
 from fasttape.compiler.sites import LoweringWithSites
 
 DROPPED = ("parallel", "nopython", "forceobj", "looplift", "no_cpython_wrapper", "no_cfunc_wrapper", "nogil")
@@ -114,10 +115,10 @@ def named_value(expression, named):
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
-class Fusion(NopythonRewrites):
+class FuseArrays(NopythonRewrites):
     """Numba's fusion of array expressions, which does not know active numbers among the operands of ufuncs."""
 
-    _name = "fasttape_fusion"
+    _name = "fasttape_fuse_arrays"
 
     def run_pass(self, state):
         for block in state.func_ir.blocks.values():
@@ -131,13 +132,15 @@ class Fusion(NopythonRewrites):
 class ActiveCompiler(compiler.CompilerBase):
     """Numba's compiler with the pass that puts in substitutes, for numbers that record a linear tape."""
 
-    active, lowering = active, NativeLowering
+    active, lowering, fusing = active, NativeLowering, (FuseProducts,)
 
     def define_pipelines(self):
         passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
-        instead = {NativeLowering: self.lowering, NopythonRewrites: Fusion}
+        instead = {NativeLowering: self.lowering, NopythonRewrites: FuseArrays}
         passes.passes = [(instead.get(step, step), why) for step, why in passes.passes]
         passes.add_pass_after(Retarget, InlineInlinables)
+        for step in self.fusing:
+            passes.add_pass_after(step, NopythonTypeInference)
         passes.finalize()
         return [passes]
 
@@ -145,7 +148,7 @@ class ActiveCompiler(compiler.CompilerBase):
 class TracedCompiler(ActiveCompiler):
     """The same for numbers that record a program, with the lines of the user's code."""
 
-    active, lowering = traced, LoweringWithSites
+    active, lowering, fusing = traced, LoweringWithSites, ()
 
 
 FORMS = {  # by the number of arguments

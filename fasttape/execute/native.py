@@ -100,34 +100,35 @@ class Native:
         """The code for points that share some inputs."""
         with self.lock:
             if shared not in self.kernels:
-                self.kernels[shared] = self.load(shared)
+                self.kernels[shared] = load(self.program, self.style, self.target, shared, self.sums)
             return self.kernels[shared]
 
-    def load(self, shared) -> Kernel:
-        program, text = self.program, hashlib.sha256()
-        for part in (*program.columns, program.constants, program.outputs):
-            text.update(f"{part.size} ".encode() + part.tobytes())
-        key = text.hexdigest(), program.inputs, self.style, shared, self.sums
-        level = machine.level_of(count_operations(program))
-        data = machine.object_code(key, lambda: machine.module(self.line(shared), self.style), self.target, level)
-        code = Code(data, self.target, "kernel", "prologue")
-        workspace, count = code.words("needs", 2)
-        called = code.words("needs", 2 + count)[2:]
-        if called and DISABLED:
-            raise UnsupportedError(
-                "this tape cannot be compiled to machine code while NUMBA_DISABLE_JIT is set: Numba compiles "
-                f"{', '.join(ops.OPS[row].name for row in called)}"
-            )
-        for row in called:
-            link_rows([row], kind_of(row), program.dtype)
-        return Kernel(code, workspace)
 
-    def line(self, shared) -> Line:
-        program = self.program
-        inputs = frozenset(1 + k for k in shared)
-        scalars = straight(program)
-        constants, outputs = program.constants.tolist(), program.outputs.tolist()
-        return Line(scalars, program.inputs, constants, outputs, inputs, self.sums)
+def load(program: Program, style: Style, target: Target, shared=(), sums: int = 0) -> Kernel:
+    """The code of a program for points that share some inputs."""
+    text = hashlib.sha256()
+    for part in (*program.columns, program.constants, program.outputs):
+        text.update(f"{part.size} ".encode() + part.tobytes())
+    key = text.hexdigest(), program.inputs, style, shared, sums
+    level = machine.level_of(count_operations(program))
+    data = machine.object_code(key, lambda: machine.module(line(program, shared, sums), style), target, level)
+    code = Code(data, target, "kernel", "prologue")
+    workspace, count = code.words("needs", 2)
+    called = code.words("needs", 2 + count)[2:]
+    if called and DISABLED:
+        raise UnsupportedError(
+            "this tape cannot be compiled to machine code while NUMBA_DISABLE_JIT is set: Numba compiles "
+            f"{', '.join(ops.OPS[row].name for row in called)}"
+        )
+    for row in called:
+        link_rows([row], kind_of(row), program.dtype)
+    return Kernel(code, workspace)
+
+
+def line(program: Program, shared=(), sums: int = 0) -> Line:
+    """A program as a straight line; of the inputs some are shared by all points."""
+    constants, outputs = program.constants.tolist(), program.outputs.tolist()
+    return Line(straight(program), program.inputs, constants, outputs, frozenset(1 + k for k in shared), sums)
 
 
 def refusal(program: Program, *, strict: bool = False) -> str:

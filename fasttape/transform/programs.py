@@ -28,7 +28,7 @@ from fasttape.program import Program
 from fasttape.recorders.builder import Builder
 from fasttape.recorders.freeze import freeze
 from fasttape.transform.adjoint import Stretch, adjoint
-from fasttape.transform.optimize import optimize, prune
+from fasttape.transform.optimize import prune
 from fasttape.transform.tangent import tangent
 
 MOST_WORDS = 1 << 22  # of patterns
@@ -162,8 +162,10 @@ def input_slots(program: Program) -> np.ndarray:
 
 
 def gradient_program(program: Program) -> Program:
-    """The program that computes the output of a program and, behind it, its gradient by the differentiated inputs."""
-    program = optimize(program)  # an expression that stands twice would have two adjoints
+    """The program that computes the output of a program and, behind it, its gradient by the differentiated inputs.
+
+    Scalar instructions contribute in the order, and with the bits, of a reverse sweep.
+    """
     builder = thaw(program)
     stretch = whole(builder, program)
     seeds = np.full(program.outputs.size, builder.constant(1.0), np.uint32)  # none for an output that is a constant
