@@ -199,6 +199,26 @@ def test_it_is_recorded_as_a_program(f):
     np.testing.assert_allclose(tape.grad(elsewhere), slopes(twice, elsewhere), rtol=1e-7, atol=1e-8)
 
 
+@numba.vectorize
+def ramp(a):
+    return a * a if a > 0.0 else 0.5 * a
+
+
+def test_vectorized_functions_are_taken_by_elements_in_python_code():
+    found = ft.grad(lambda x: np.sum(ramp(x) * x))(POINT)
+    np.testing.assert_allclose(found, np.where(POINT > 0.0, 3.0 * POINT**2, POINT), rtol=1e-15)
+
+
+@compiled_only
+def test_generalized_ufuncs_are_refused_by_name():
+    @numba.guvectorize(["void(float64[:], float64[:])"], "(n)->(n)")
+    def doubled(a, out):
+        out[:] = 2.0 * a
+
+    with pytest.raises(ft.errors.UnsupportedError, match=r"vectorized doubled cannot be recorded with.* signature="):
+        ft.grad(lambda x: np.sum(doubled(x)))(POINT)
+
+
 @numba.njit
 def oscillator(y):
     out = np.zeros(2)

@@ -55,7 +55,8 @@ def vectorized(vectorize, function):
         if not any_traced((args, kwargs)):
             return vectorize(*args, **kwargs)
         if kwargs or vectorize.signature or getattr(vectorize, "excluded", None):
-            raise UnsupportedError("a vectorized function with keywords, signature= or excluded= cannot be recorded")
+            name = getattr(function, "__name__", "function")
+            raise UnsupportedError(f"the vectorized {name} cannot be recorded with keywords, signature= or excluded=")
         arrays = np.broadcast_arrays(*args)
         results = [function(*elements) for elements in zip(*(x.reshape(-1) for x in arrays), strict=True)]
         builder = builder_of(results) or builder_of(args)
