@@ -175,7 +175,7 @@ OPS: tuple[Op, ...] = (
     Op("powi",     lambda x, n: powi(x, n), lambda x, n, r: (times(n, powi(x, n - 1)), 0.0), (), "x^n", (REAL, Interval(-9, 12)),
        (((0.0, 0), (0.0, 0.0)), ((0.0, 1), (1.0, 0.0)), ((0.0, 2), (0.0, 0.0)), ((0.0, -1), (-INF, 0.0)), ((-2.0, 3), (12.0, 0.0))), _N),
     Op("times",    lambda x, y: times(x, y), lambda x, y, r: (y, x),        (), "x y, 0 if either factor is 0", _RR, (((0.0, INF), (INF, 0.0)),), _C | _I),
-    Op("positive", lambda x: x,           lambda x, r: (1.0,),              ("numpy.positive", "operator.pos"), "x", _R, traits=_L | _1 | _I),
+    Op("positive", lambda x: x,           lambda x, r: (1.0,),              ("numpy.positive", "numpy.conjugate", "operator.pos"), "x", _R, traits=_L | _1 | _I),
     Op("neg",      lambda x: -x,          lambda x, r: (-1.0,),             ("numpy.negative", "operator.neg"), "-x", _R, traits=_L | _I),
     Op("abs",      lambda x: np.abs(x),   lambda x, r: (np.sign(x),),       ("numpy.absolute", "numpy.fabs", "math.fabs", "operator.abs"), "|x|", _R,
        (((0.0,), (0.0,)), ((-0.0,), (0.0,))), traits=_I),

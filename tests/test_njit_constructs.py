@@ -8,8 +8,6 @@ import pytest
 
 import fasttape as ft
 
-pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="they are Python functions then")
-
 
 class Pair(NamedTuple):
     rate: float
@@ -127,9 +125,10 @@ def test_a_construct(f):
 
     x, h = np.array([0.43, -0.32, 0.96, 1.27]), 1e-6
     value, gradient = ft.value_and_grad(f)(x)
-    (run,) = MADE[f].values()
-    assert not run.refused, "recorded as Python"
-    assert not any(made.library.has_dynamic_globals for made in run.compiled.overloads.values()), "not to be cached"
+    if not numba.config.DISABLE_JIT:
+        (run,) = MADE[f].values()
+        assert not run.refused, "recorded as Python"
+        assert not any(made.library.has_dynamic_globals for made in run.compiled.overloads.values()), "not to be cached"
     np.testing.assert_allclose(value, f(x), rtol=1e-15)
     expected = [(f(x + h * e) - f(x - h * e)) / (2.0 * h) for e in np.eye(4)]
     np.testing.assert_allclose(gradient, expected, rtol=1e-7, atol=1e-8)
@@ -141,7 +140,7 @@ def test_ties_of_a_reduction_are_split_evenly():
 
 
 def test_code_without_an_active_form_is_recorded_as_python():
-    f = numba.njit(lambda x: np.sum(np.clip(x, -1.0, 1.0) * x))
+    f = numba.njit(lambda x: np.sum(np.linalg.eigvalsh(np.diag(x)) * np.array([1.0, 2.0])))
     x = np.array([0.5, 2.0])
-    np.testing.assert_array_equal(ft.grad(f)(x), [1.0, 1.0])
-    np.testing.assert_array_equal(ft.grad(f)(x), [1.0, 1.0])
+    np.testing.assert_allclose(ft.grad(f)(x), [1.0, 2.0], rtol=1e-14)
+    np.testing.assert_allclose(ft.grad(f)(x), [1.0, 2.0], rtol=1e-14)

@@ -130,7 +130,6 @@ def test_both_recorders_make_the_same_tape(program, point):
     assert found is None or expected is None or math.isclose(found, expected, rel_tol=1e-12)
 
 
-@compiled_only
 def test_every_operation_in_one_tape():
     ops = np.arange(OPERATIONS)
     a, b = ops % 3, (ops + 1) % 3

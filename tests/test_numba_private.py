@@ -12,6 +12,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from types import FunctionType
 from typing import NamedTuple
 
 import numba
@@ -30,10 +31,11 @@ from numba.core.imputils import fix_returning_optional, impl_ret_borrowed
 from numba.core.lowering import Lower
 from numba.core.registry import cpu_target
 from numba.core.typeconv import Conversion
-from numba.core.typed_passes import NativeLowering, NopythonTypeInference
+from numba.core.typed_passes import NativeLowering, NopythonRewrites, NopythonTypeInference
 from numba.core.typing import fold_arguments, signature
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.core.untyped_passes import InlineInlinables
+from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.extending import (
     box,
     get_cython_function_address,
@@ -42,6 +44,8 @@ from numba.extending import (
     lower_cast,
     models,
     overload,
+    overload_attribute,
+    overload_method,
     register_jitable,
     register_model,
 )
@@ -54,7 +58,7 @@ from fasttape.compiler import blas, object_cache
 from fasttape.compiler.jit import INTERNAL, PLAIN, kernel
 
 PACKAGE = pathlib.Path(fasttape.__file__).parent
-INSIDE = ("numba.core", "numba.np", "numba.extending")
+INSIDE = ("numba.core", "numba.cpython", "numba.np", "numba.extending")
 MODULES = ("cgutils", "compiler", "ir", "models")  # whose functions are used by attribute
 CONTEXTS = {"context": "context", "c": "context", "typingctx": "typing", "typing_context": "typing"}
 WORD, REAL = ir.IntType(64), ir.DoubleType()
@@ -334,7 +338,94 @@ def test_numbers_are_unified_with_a_type_that_they_convert_to():
     assert [f(1.5, 3, way) for way in range(3)] == [(1.5, 5.0), (1.5, 0.0), (3.0, 0.0)]
 
 
+@relies_on("overload_attribute", "overload_method")
+def test_a_type_gets_attributes_and_methods():
+    overload_attribute(Pair, "sum")(lambda p: lambda p: items(p)[0] + items(p)[1])
+    overload_method(Pair, "same", strict=False)(lambda x: lambda x: x)
+    assert numba.njit(lambda x: make_pair(x, 2.0).same().sum)(1.5) == 3.5
+
+
+@relies_on("tuple_setitem")
+def test_an_item_of_a_tuple_is_replaced():
+    assert numba.njit(lambda t: tuple_setitem(t, 1, 7))((1, 2, 3)) == (1, 7, 3)
+
+
 # Typing and lowering of functions
+
+
+@compiled_only
+def test_what_numba_implements_by_python_code_is_found_by_types():
+    context = cpu_target.typing_context
+    for function, given in ((np.median, (types.float64[:],)), (np.linspace, (types.float64, types.float64))):
+        (code,) = [t._overload_func for t in context.resolve_value_type(function).templates]
+        assert isinstance(code(*given), FunctionType)
+    choices = [t._overload_func for t in context.resolve_value_type(isinstance).templates]
+    assert all(code(types.unicode_type, types.int64) is None for code in choices[1:])
+
+
+@compiled_only
+def test_an_overload_may_be_compiled_by_another_compiler():
+    class Other(compiler.CompilerBase):
+        def define_pipelines(self):
+            met.append(self.state.func_id.func_name)
+            return [compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)]
+
+    def chosen(*args):
+        raise NotImplementedError
+
+    def code(x, y=2.0):
+        return x + y
+
+    met = []
+    overload(chosen, strict=False, jit_options={"pipeline_class": Other})(lambda *args, **keywords: code)
+    assert numba.njit(lambda x: chosen(x) + chosen(x, y=1.0))(1.0) == 5.0
+    assert set(met) == {"code"}
+
+
+@relies_on("ir.Expr.call")
+def test_a_call_is_put_into_code():
+    @register_pass(mutates_CFG=False, analysis_only=False)
+    class Widen(FunctionPass):
+        _name = "fasttape_upgrade_check_call"
+
+        def __init__(self):
+            super().__init__()
+
+        def run_pass(self, state):
+            (block,) = state.func_ir.blocks.values()
+            (made,) = (x for x in block.find_insts(numba_ir.Assign) if getattr(x.value, "op", "") == "build_list")
+            function, item = (made.target.scope.redefine(f"$upgrade_{name}", made.loc) for name in ("function", "item"))
+            named = numba_ir.Global(function.name, math.fabs, made.loc)
+            call = numba_ir.Expr.call(function, made.value.items, (), made.loc)
+            made.value.items = [item]
+            at = block.body.index(made)
+            block.body[at:at] = [numba_ir.Assign(named, function, made.loc), numba_ir.Assign(call, item, made.loc)]
+            for name, value in ((function.name, named), (item.name, call)):
+                state.func_ir._definitions[name] = [value]
+            return True
+
+    class Widening(compiler.CompilerBase):
+        def define_pipelines(self):
+            passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
+            passes.add_pass_after(Widen, InlineInlinables)
+            passes.finalize()
+            return [passes]
+
+    assert numba.njit(pipeline_class=Widening)(lambda x: [x])(-2.0) == [2.0]
+
+
+@relies_on("NopythonRewrites")
+def test_array_expressions_are_fused_in_a_pass_of_their_own():
+    class Apart(compiler.CompilerBase):
+        def define_pipelines(self):
+            passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
+            assert sum(step is NopythonRewrites for step, _ in passes.passes) == 1
+            passes.passes = [(step, why) for step, why in passes.passes if step is not NopythonRewrites]
+            passes.finalize()
+            return [passes]
+
+    f = numba.njit(pipeline_class=Apart)(lambda x: np.exp(x) * 2.0 + x)
+    np.testing.assert_allclose(f(np.zeros(2)), [2.0, 2.0])
 
 
 @relies_on("AbstractTemplate", "infer_global", "lower_builtin", "signature")

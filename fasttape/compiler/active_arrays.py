@@ -10,8 +10,7 @@ import operator
 
 import numpy as np
 from numba import types
-from numba.core.typing.templates import AbstractTemplate, infer_global
-from numba.extending import lower_builtin, overload
+from numba.extending import overload
 
 from fasttape.compiler import active_ops  # noqa: F401  the scalar operations that the loops here are made of
 from fasttape.compiler.active_type import (
@@ -24,6 +23,7 @@ from fasttape.compiler.active_type import (
     node_of,
     val_of,
 )
+from fasttape.compiler.choosing import either
 from fasttape.compiler.jit import INTERNAL, making_kernel
 from fasttape.compiler.wide_records import inner_product, weighted_sum
 
@@ -44,40 +44,12 @@ def active_form(original, method=None):
             overload(stand_in)(lambda a: (lambda a: compiled(a)) if of_numbers(a) else None)
         else:
             overload(stand_in)(lambda a, b: (lambda a, b: compiled(a, b)) if of_numbers(a, b) else None)
-        FUNCTIONS[original] = either(original, stand_in, function.__name__)
+        FUNCTIONS[original] = either(original, stand_in)
         if method is not None:
             METHODS[method] = FUNCTIONS[original]
         return compiled
 
     return register
-
-
-def either(original, stand_in, name):
-    """What Numba compiles as `stand_in` where an argument is active, else as the original."""
-
-    def chosen(*args):
-        raise NotImplementedError
-
-    chosen.__name__ = f"{name}_of_any"
-    globals()[chosen.__name__] = chosen  # Numba wants a function to be found by its name
-
-    @infer_global(chosen)
-    class Template(AbstractTemplate):
-        key = chosen
-
-        def generic(self, args, kws):
-            taken = stand_in if any(map(holds_active, (*args, *kws.values()))) else original
-            return self.context.resolve_function_type(taken, args, kws)
-
-    @lower_builtin(chosen, types.VarArg(types.Any))
-    def lower(context, builder, sig, args):
-        taken = stand_in if any(map(holds_active, sig.args)) else original
-        implementation = context.get_function(context.typing_context.resolve_value_type(taken), sig)
-        result = implementation(builder, args)
-        context.add_linking_libs(getattr(implementation, "libs", ()))
-        return result
-
-    return chosen
 
 
 def of_numbers(*arrays):
@@ -138,33 +110,64 @@ def choose_room_for(shape, a, b):
     return lambda shape, a, b: np.empty(shape, kind)
 
 
-@making_kernel
-def shared(a, best):
+def shared(a, best, largest):
     """The extreme value `best` of an array, with a derivative shared evenly by the elements that have it."""
-    count = 0
-    for x in a.flat:
-        count += x == best
-    s = 0.0
-    for x in a.flat:
-        if x == best:
-            s = s + x * (1.0 / count)
-    return with_value(s, best)
+    raise NotImplementedError
+
+
+@overload(shared, jit_options=INTERNAL)
+def choose_shared(a, best, largest):
+    def linear(a, best, largest):
+        count = 0
+        for x in a.flat:
+            count += x == best
+        s = 0.0
+        for x in a.flat:
+            if x == best:
+                s = s + x * (1.0 / count)
+        return with_value(s, best)
+
+    def replayed(a, best, largest):
+        """Without guards, unless more than two elements have it, between which rows of two operands share unevenly."""
+        count, top, found = 0, a.flat[0], a.flat[0]
+        for k in range(1, a.size):
+            found = beyond(found, a.flat[k], largest)
+        for x in a.flat:
+            count += val_of(x) == best
+            if val_of(x) == best:
+                top = x
+        if count < 3:
+            return found
+        s = 0.0
+        for x in a.flat:
+            if x == top:
+                s = s + x * (1.0 / count)
+            elif beyond(x, top, largest) != top:
+                s = s + x
+        return s
+
+    return linear if a.dtype is active else replayed
+
+
+@making_kernel
+def beyond(x, y, largest):
+    return np.maximum(x, y) if largest else np.minimum(x, y)
 
 
 @active_form(np.max, "max")
 def largest(a):
     best = val_of(a.flat[0])
     for x in a.flat:
-        best = best if best > x or best != best else val_of(x)
-    return shared(a, best)
+        best = best if best > val_of(x) or best != best else val_of(x)
+    return shared(a, best, True)
 
 
 @active_form(np.min, "min")
 def smallest(a):
     best = val_of(a.flat[0])
     for x in a.flat:
-        best = best if best < x or best != best else val_of(x)
-    return shared(a, best)
+        best = best if best < val_of(x) or best != best else val_of(x)
+    return shared(a, best, False)
 
 
 @active_form(np.cumsum, "cumsum")
@@ -183,14 +186,6 @@ def running_product(a):
         s = s * x
         made[k] = s
     return made
-
-
-@active_form(np.linalg.norm)
-def norm(a):
-    s = 0.0
-    for x in a.flat:
-        s = math.hypot(s, x)
-    return s
 
 
 @active_form(np.outer)
@@ -255,32 +250,32 @@ overload(operator.matmul)(
 )
 
 
-def choose(c, x, y):
+def choose(condition, x, y):
     """Stands for np.where with three arguments."""
     raise NotImplementedError
 
 
 @overload(choose)
-def choose_where(c, x, y):
-    kind = kind_of(c, x, y)
+def choose_where(condition, x, y):
+    kind = kind_of(condition, x, y)
 
-    def scalar(c, x, y):
-        if c:
+    def scalar(condition, x, y):
+        if condition:
             return x
         return y
 
-    def array(c, x, y):
-        shape = np.broadcast_shapes(np.shape(c), np.shape(x), np.shape(y))
-        conditions, u, v = np.broadcast_to(c, shape), np.broadcast_to(x, shape), np.broadcast_to(y, shape)
+    def array(condition, x, y):
+        shape = np.broadcast_shapes(np.shape(condition), np.shape(x), np.shape(y))
+        conditions, u, v = np.broadcast_to(condition, shape), np.broadcast_to(x, shape), np.broadcast_to(y, shape)
         made = np.empty(shape, kind)
         for i in np.ndindex(shape):
             made[i] = u[i] if conditions[i] else v[i]
         return made
 
-    if any(isinstance(t, types.Array) for t in (c, x, y)):
+    if any(isinstance(t, types.Array) for t in (condition, x, y)):
         return array
     return scalar
 
 
-FUNCTIONS[np.dot] = METHODS["dot"] = either(np.dot, matrix_product, "dot")
-FUNCTIONS[np.where] = either(np.where, choose, "where")
+FUNCTIONS[np.dot] = METHODS["dot"] = either(np.dot, matrix_product)
+FUNCTIONS[np.where] = either(np.where, choose)

@@ -2,32 +2,37 @@
 
 import numpy as np
 from numba import types
+from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.extending import overload
 
-from fasttape.compiler.active_arrays import FUNCTIONS, METHODS, either, of_numbers, total
+from fasttape.compiler.active_arrays import FUNCTIONS, METHODS, of_numbers, total
 from fasttape.compiler.active_type import (
     SCALAR,
     is_active_array,
     kind_of,
 )
+from fasttape.compiler.choosing import either
 from fasttape.compiler.jit import making_kernel
 
 GIVEN = (types.Integer, types.IntegerLiteral)
 
 
 @making_kernel
-def sums_of_rows(a, axis):
-    if axis == 1 or axis == -1:
-        made = np.empty(a.shape[0], a.dtype)
-        for i in range(made.size):
-            made[i] = total(a[i])
-    elif axis == 0 or axis == -2:
-        made = np.empty(a.shape[1], a.dtype)
-        for i in range(made.size):
-            made[i] = total(a[:, i])
-    else:
+def sums_along(a, axis):
+    """The sums along one axis of an array with several."""
+    k = axis + a.ndim if axis < 0 else axis
+    if k < 0 or k >= a.ndim:
         raise ValueError("'axis' entry is out of bounds")
-    return made
+    shape, before, after = a.shape[1:], 1, 1
+    for i in range(k):
+        shape, before = tuple_setitem(shape, i, a.shape[i]), before * a.shape[i]
+    for i in range(k + 1, a.ndim):
+        after *= a.shape[i]
+    columns, made = a.copy().reshape(before, a.shape[k], after), np.empty((before, after), a.dtype)
+    for i in range(before):
+        for j in range(after):
+            made[i, j] = total(columns[i, :, j])
+    return made.reshape(shape)
 
 
 def summed(a, axis=None):
@@ -41,9 +46,9 @@ def choose_summed(a, axis=None):
         return None
     if axis in (None, types.none) or (isinstance(axis, types.Omitted) and axis.value is None):
         return lambda a, axis=None: total(a)
-    if not isinstance(axis, GIVEN) or a.ndim > 2:
+    if not isinstance(axis, GIVEN):
         return None
-    return (lambda a, axis=None: total(a)) if a.ndim == 1 else (lambda a, axis=None: sums_of_rows(a, axis))
+    return (lambda a, axis=None: total(a)) if a.ndim == 1 else (lambda a, axis=None: sums_along(a, axis))
 
 
 def converted(a, dtype):
@@ -87,7 +92,7 @@ def triangle(original, keeps):
         return made
 
     overload(stand_in)(lambda m, k=0: kept if is_active_array(m) and m.ndim == 2 else None)
-    return either(original, stand_in, original.__name__)
+    return either(original, stand_in)
 
 
 def appended(arr, values):
@@ -162,10 +167,10 @@ def choose_interpolated(x, xp, fp):
     return several
 
 
-FUNCTIONS[np.sum] = METHODS["sum"] = either(np.sum, summed, "summed")
-FUNCTIONS[np.trace] = either(np.trace, on_diagonal, "trace")
+FUNCTIONS[np.sum] = METHODS["sum"] = either(np.sum, summed)
+FUNCTIONS[np.trace] = either(np.trace, on_diagonal)
 FUNCTIONS[np.triu] = triangle(np.triu, making_kernel(lambda i, j, k: j - i >= k))
 FUNCTIONS[np.tril] = triangle(np.tril, making_kernel(lambda i, j, k: j - i <= k))
-FUNCTIONS[np.append] = either(np.append, appended, "append")
-FUNCTIONS[np.interp] = either(np.interp, interpolated, "interp")
+FUNCTIONS[np.append] = either(np.append, appended)
+FUNCTIONS[np.interp] = either(np.interp, interpolated)
 METHODS["astype"] = converted

@@ -12,8 +12,9 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from fasttape.compiler.active_arrays import FUNCTIONS, either, inner, of_numbers, with_value
+from fasttape.compiler.active_arrays import FUNCTIONS, inner, of_numbers, with_value
 from fasttape.compiler.active_type import active, is_active_array, val_of
+from fasttape.compiler.choosing import either
 from fasttape.compiler.jit import INTERNAL, making_kernel
 
 
@@ -143,11 +144,11 @@ def choose_solved(a, b):
     return lambda a, b: compiled(a, b)
 
 
-FUNCTIONS[np.linalg.solve] = either(np.linalg.solve, solved, "solve")
+FUNCTIONS[np.linalg.solve] = either(np.linalg.solve, solved)
 for _function, _compiled in (
     (np.linalg.inv, inverse_of),
     (np.linalg.det, determinant),
     (np.linalg.slogdet, sign_and_logarithm),
     (np.linalg.cholesky, cholesky),
 ):
-    FUNCTIONS[_function] = either(_function, of_one(_compiled), _function.__name__)
+    FUNCTIONS[_function] = either(_function, of_one(_compiled))

@@ -29,6 +29,7 @@ from fasttape.compiler.active_type import (
     kind_of,
     traced,
 )
+from fasttape.compiler.jit import making_kernel
 from fasttape.compiler.switch import Emitter, kernel_of
 
 POWI = ops.OPS[ops.CODE["powi"]]
@@ -192,7 +193,7 @@ def numbers(context, builder, made, returned):
 
 @functools.cache
 def loops(function, result):
-    """A function of scalars over arrays, element by element: of one, two, and one with a scalar on either side."""
+    """A function of scalars over arrays, element by element: of one, two or three, and one with a scalar beside it."""
 
     def one(x):
         out = np.empty(x.shape, result)
@@ -216,6 +217,14 @@ def loops(function, result):
             out[i] = function(x[i if x.size == size else 0], y[i if y.size == size else 0])
         return out
 
+    def three(x, y, z):
+        shape = np.broadcast_shapes(np.shape(x), np.shape(y), np.shape(z))
+        u, v, w = np.broadcast_to(x, shape), np.broadcast_to(y, shape), np.broadcast_to(z, shape)
+        out = np.empty(shape, result)
+        for i in np.ndindex(shape):
+            out[i] = function(u[i], v[i], w[i])
+        return out
+
     def left(x, y):
         out = np.empty(x.shape, result)
         for i in np.ndindex(x.shape):
@@ -228,7 +237,7 @@ def loops(function, result):
             out[i] = function(x, y[i])
         return out
 
-    return {True: one, "vectors": vectors, (True, True): two, (True, False): left, (False, True): right}
+    return {True: one, "three": three, "vectors": vectors, (True, True): two, (True, False): left, (False, True): right}
 
 
 def accept_arrays(function, arity, result):
@@ -244,17 +253,43 @@ def accept_arrays(function, arity, result):
         vectors = all(arrays) and x.ndim == y.ndim == 1
         return loops(function, result(kind_of(x, y)))["vectors" if vectors else arrays]
 
-    if arity == 1:
-        overload(function)(choose_one)
-    elif arity == 2:
-        overload(function)(choose)
+    def choose_out(x, out):
+        form = choose_one(x)
+        if form is None or not isinstance(out, types.Array):
+            return None
+        compiled = making_kernel(form)
+
+        def fill(x, out):
+            out[...] = compiled(x)
+            return out
+
+        return fill
+
+    def choose_two_out(x, y, out):
+        form = choose(x, y)
+        if form is None or not isinstance(out, types.Array):
+            return None
+        compiled = making_kernel(form)
+
+        def fill(x, y, out):
+            out[...] = compiled(x, y)
+            return out
+
+        return fill
+
+    def choose_three(x, y, z):
+        return loops(function, result(kind_of(x, y, z)))["three"] if takes_arrays(x, y, z) else None
+
+    forms = {1: (choose_one, choose_out), 2: (choose, choose_two_out), 3: (choose_three,)}[arity]
+    for form in forms if isinstance(function, np.ufunc) else forms[:1]:
+        overload(function)(form)
 
 
-def takes_arrays(x, y):
-    """Whether two operands are an array and an array or a scalar, and one of them is active."""
-    elements = [t.dtype if isinstance(t, types.Array) else t for t in (x, y)]
-    arrays = any(isinstance(t, types.Array) for t in (x, y))
-    return arrays and kind_of(x, y) is not None and all(isinstance(t, SCALAR) for t in elements)
+def takes_arrays(*operands):
+    """Whether the types of operands are those of arrays and scalars, and one of them is active."""
+    elements = [t.dtype if isinstance(t, types.Array) else t for t in operands]
+    arrays = any(isinstance(t, types.Array) for t in operands)
+    return arrays and kind_of(*operands) is not None and all(isinstance(t, SCALAR) for t in elements)
 
 
 def in_place(function, op, plain):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 from numba import types
+from numba.core.dispatcher import Dispatcher
 from numba.extending import overload
 
 from fasttape.compiler import active_ops  # noqa: F401  teaches Numba the operations on active numbers
@@ -252,6 +253,11 @@ def record_inside(run, args, *more):
             raise  # it compiled, and this is what it does
         run.refused.add(kinds)
         return None
+
+
+def activated(args, kind):
+    """The arguments of a call with compiled functions among them as active code calls them."""
+    return tuple(activate(x, kind) if isinstance(x, Dispatcher) else x for x in args)
 
 
 def positional(dispatcher, args, keywords):

@@ -5,160 +5,32 @@ import types as python
 import weakref
 
 import numpy as np
-from numba import njit, types
+from numba import njit
 from numba.core import compiler
 from numba.core import ir as numba_ir
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.dispatcher import Dispatcher, ObjModeLiftedWith
 from numba.core.errors import UnsupportedBytecodeError
 from numba.core.registry import cpu_target
-from numba.core.typed_passes import NativeLowering, NopythonTypeInference
+from numba.core.typed_passes import NativeLowering, NopythonRewrites, NopythonTypeInference
 from numba.core.untyped_passes import InlineInlinables
 from numba.extending import overload
 from numba.np.ufunc.dufunc import DUFunc
 
 from fasttape.compiler import active_forms, active_linalg  # noqa: F401  they add to FUNCTIONS
 from fasttape.compiler.active_arrays import FUNCTIONS, METHODS
+from fasttape.compiler.active_formulas import FORMULAS
+from fasttape.compiler.active_making import alike, constructor, constructor_like, fillers, lists
 from fasttape.compiler.active_ops import IN_PLACE, accept_arrays
 from fasttape.compiler.active_type import SCALAR, active, holds_active, is_active, traced
-from fasttape.compiler.jit import INTERNAL
+from fasttape.compiler.borrowed import NUMBAS_OWN, borrowed, compiled_as, is_borrowable
+from fasttape.compiler.choosing import either
 from fasttape.compiler.product_sums import FuseProducts
 from fasttape.compiler.sites import LoweringWithSites
 
 DROPPED = ("parallel", "nopython", "forceobj", "looplift", "no_cpython_wrapper", "no_cfunc_wrapper", "nogil")
-NUMBAS_OWN = INTERNAL | {"error_model": "python"}  # what holds unless the user's options say otherwise
-FLOATS = (float, np.float64)
-
-
+CONVERSIONS = {np.float64: float, np.int64: int}  # where they are called, which dtypes are not
 OWN: weakref.WeakSet = weakref.WeakSet()  # what was made of a user's function and records by itself
-
-
-def is_float_dtype(t):
-    """Whether the type of a dtype argument stands for float64, which active numbers take the place of."""
-    if isinstance(t, types.Omitted):
-        return t.value in (None, *FLOATS)
-    if isinstance(t, types.Function):
-        return t.typing_key in FLOATS
-    return t in FLOATS or t is types.none or getattr(t, "dtype", None) == types.float64
-
-
-def constructor(make, number):
-    """np.zeros and its kin with active numbers in place of float64."""
-
-    def made(shape, dtype=float):
-        raise NotImplementedError
-
-    def choose(shape, dtype=float):
-        if is_float_dtype(dtype):
-            return lambda shape, dtype=float: make(shape, number)
-        return lambda shape, dtype=float: make(shape, dtype)
-
-    overload(made)(choose)
-    return made
-
-
-def constructor_like(make, number):
-    """np.zeros_like and its kin with active numbers in place of float64."""
-
-    def made(x, dtype=None):
-        raise NotImplementedError
-
-    def choose(x, dtype=None):
-        given = not isinstance(dtype, types.Omitted | types.NoneType) and dtype is not None
-        kind = dtype if given else getattr(x, "dtype", x)
-        if is_active(kind) or is_active(getattr(kind, "dtype", None)) or is_float_dtype(kind) or kind == types.float64:
-            return lambda x, dtype=None: make(np.shape(x), number)
-        if given:
-            return lambda x, dtype=None: make(np.shape(x), dtype)
-        return lambda x, dtype=None: make(np.shape(x), x.dtype)
-
-    overload(made)(choose)
-    return made
-
-
-def fillers(number):
-    """What stands for np.full and np.full_like."""
-
-    def filled(shape, value, dtype=None):
-        """Stands for np.full."""
-        raise NotImplementedError
-
-    @overload(filled)
-    def choose_filled(shape, value, dtype=None):
-        given = not isinstance(dtype, types.Omitted | types.NoneType) and dtype is not None
-        if is_float_dtype(dtype) if given else isinstance(value, types.Float) or is_active(value):
-
-            def full(shape, value, dtype=None):
-                made = np.empty(shape, number)
-                made[...] = value
-                return made
-
-            return full
-        if given:
-            return lambda shape, value, dtype=None: np.full(shape, value, dtype)
-        return lambda shape, value, dtype=None: np.full(shape, value)
-
-    def filled_like(x, value, dtype=None):
-        """Stands for np.full_like."""
-        raise NotImplementedError
-
-    @overload(filled_like)
-    def choose_filled_like(x, value, dtype=None):
-        if isinstance(dtype, types.Omitted | types.NoneType) or dtype is None:
-            if is_active(x.dtype) or x.dtype == types.float64:
-                return lambda x, value, dtype=None: filled(np.shape(x), value, float)
-            return lambda x, value, dtype=None: np.full_like(x, value)
-        return lambda x, value, dtype=None: filled(np.shape(x), value, dtype)
-
-    return {np.full: filled, np.full_like: filled_like}
-
-
-def lists(number):
-    """What stands for np.array."""
-
-    def array_of(object, dtype=None):
-        """Stands for np.array of lists and tuples of numbers, and of lists of those."""
-        raise NotImplementedError
-
-    @overload(array_of)
-    def choose_array_of(object, dtype=None):
-        items = getattr(object, "dtype", None)
-        given = not isinstance(dtype, types.Omitted | types.NoneType) and dtype is not None
-        if given and not is_float_dtype(dtype):
-            return lambda object, dtype=None: np.array(object, dtype)
-        inner = getattr(items, "dtype", items)
-        if not (given or is_active(inner) or inner == types.float64):
-            return lambda object, dtype=None: np.array(object)
-        if isinstance(object, types.Array):
-            return lambda object, dtype=None: object.copy()
-
-        def vector(object, dtype=None):
-            made = np.empty(len(object), number)
-            for k, x in enumerate(object):
-                made[k] = x
-            return made
-
-        def matrix(object, dtype=None):
-            made = np.empty((len(object), len(object[0])), number)
-            for i, row in enumerate(object):
-                for j, x in enumerate(row):
-                    made[i, j] = x
-            return made
-
-        return vector if inner is items else matrix
-
-    return {np.array: array_of}
-
-
-def substitutes(number):
-    """By function what code for a type of active numbers calls in its place."""
-    made = {f: constructor(f, number) for f in (np.zeros, np.empty, np.ones)}
-    like = ((np.zeros_like, np.zeros), (np.empty_like, np.empty), (np.ones_like, np.ones))
-    made |= {f: constructor_like(g, number) for f, g in like}
-    return made | fillers(number) | lists(number) | {np.float64: float} | FUNCTIONS
-
-
-SUBSTITUTES = {kind: substitutes(kind) for kind in (active, traced)}
 
 
 def substitute(value, number):
@@ -169,9 +41,10 @@ def substitute(value, number):
         kept = value in OWN or value.py_func.__module__.startswith("fasttape.")
         return value if kept else activate(value, number)
     try:
-        return SUBSTITUTES[number].get(value, value)
+        found = SUBSTITUTES[number].get(value, value)
     except TypeError:
         return value
+    return borrowed(value, COMPILERS[number]) if found is value and is_borrowable(value) else found
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
@@ -185,7 +58,9 @@ class Retarget(FunctionPass):
 
     def run_pass(self, state):
         named, methods = {}, {}
+        called = {call.func.name for block in state.func_ir.blocks.values() for call in block.find_exprs("call")}
         for block in state.func_ir.blocks.values():
+            block.body = [statement for x in block.body for statement in widened(state, x)]
             for expression in block.find_exprs("inplace_binop"):
                 expression.fn = IN_PLACE.get(expression.fn, expression.fn)
             for statement in block.find_insts(numba_ir.Assign):
@@ -194,7 +69,7 @@ class Retarget(FunctionPass):
                     raise UnsupportedBytecodeError(f"objmode at {value.loc}")
                 found = named_value(value, named)
                 if found is None and isinstance(value, numba_ir.Expr):
-                    if value.op == "getattr" and value.attr in METHODS:
+                    if value.op == "getattr" and value.attr in METHODS and statement.target.name in called:
                         methods[statement.target.name] = value.value
                         found = (METHODS[value.attr],)
                         statement.value = numba_ir.Global(statement.target.name, found[0], value.loc)
@@ -204,11 +79,28 @@ class Retarget(FunctionPass):
                 if found is None:
                     continue
                 named[statement.target.name] = found[0]
-                other = substitute(found[0], state.pipeline.active)
+                other = CONVERSIONS.get(found[0]) if statement.target.name in called else None
+                other = substitute(found[0], state.pipeline.active) if other is None else other
                 if other is not found[0]:
                     statement.value = numba_ir.Global(statement.target.name, other, statement.value.loc)
                     state.func_ir._definitions[statement.target.name] = [statement.value]
         return True
+
+
+def widened(state, statement):
+    """A statement; before one that makes a list of one item, which may be repeated and filled, that is made active."""
+    value = getattr(statement, "value", None)
+    if not isinstance(value, numba_ir.Expr) or value.op != "build_list" or len(value.items) != 1:
+        return [statement]
+    scope, loc = statement.target.scope, statement.loc
+    function, item = (scope.redefine(f"$fasttape_{name}", loc) for name in ("widened", "item"))
+    named = numba_ir.Global(function.name, WIDENED[state.pipeline.active], loc)
+    call = numba_ir.Expr.call(function, value.items, (), loc)
+    value.items = [item]
+    made = [numba_ir.Assign(named, function, loc), numba_ir.Assign(call, item, loc)]
+    for x in made:
+        state.func_ir._definitions[x.target.name] = [x.value]
+    return [*made, statement]
 
 
 def named_value(expression, named):
@@ -222,6 +114,21 @@ def named_value(expression, named):
     return None
 
 
+@register_pass(mutates_CFG=True, analysis_only=False)
+class FuseArrays(NopythonRewrites):
+    """Numba's fusion of array expressions, which does not know active numbers among the operands of ufuncs."""
+
+    _name = "fasttape_fuse_arrays"
+
+    def run_pass(self, state):
+        for block in state.func_ir.blocks.values():
+            for call in block.find_exprs("call"):
+                function = getattr(state.typemap[call.func.name], "typing_key", None)
+                if isinstance(function, np.ufunc) and any(is_active(state.typemap[x.name]) for x in call.args):
+                    return False
+        return super().run_pass(state)
+
+
 class ActiveCompiler(compiler.CompilerBase):
     """Numba's compiler with the pass that puts in substitutes, for numbers that record a linear tape."""
 
@@ -229,7 +136,8 @@ class ActiveCompiler(compiler.CompilerBase):
 
     def define_pipelines(self):
         passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
-        passes.passes = [(self.lowering if step is NativeLowering else step, why) for step, why in passes.passes]
+        instead = {NativeLowering: self.lowering, NopythonRewrites: FuseArrays}
+        passes.passes = [(instead.get(step, step), why) for step, why in passes.passes]
         passes.add_pass_after(Retarget, InlineInlinables)
         for step in self.fusing:
             passes.add_pass_after(step, NopythonTypeInference)
@@ -243,7 +151,26 @@ class TracedCompiler(ActiveCompiler):
     active, lowering, fusing = traced, LoweringWithSites, ()
 
 
+FORMS = {  # by the number of arguments
+    1: lambda f: lambda x: f(x),
+    2: lambda f: lambda x, y: f(x, y),
+    3: lambda f: lambda x, y, z: f(x, y, z),
+}
 COMPILERS = {active: ActiveCompiler, traced: TracedCompiler}
+
+
+def substitutes(number):
+    """By function what code for a type of active numbers calls in its place."""
+    made = {f: constructor(f, number) for f in (np.zeros, np.empty, np.ones)}
+    like = ((np.zeros_like, np.zeros), (np.empty_like, np.empty), (np.ones_like, np.ones))
+    made |= {f: constructor_like(g, number) for f, g in like}
+    codes = {f: compiled_as(COMPILERS[number], choose, f.__name__) for f, choose in FORMULAS.items()}
+    made |= {f: either(f, code, reluctant=f is round) for f, code in codes.items()}
+    return made | fillers(number) | lists(number) | FUNCTIONS
+
+
+SUBSTITUTES = {kind: substitutes(kind) for kind in COMPILERS}
+WIDENED = {kind: alike(kind) for kind in COMPILERS}
 
 
 @functools.cache
@@ -251,26 +178,20 @@ def vectorized(ufunc, number):
     """What active code calls for a function of numba.vectorize: its scalar function, over arrays element by element."""
     python_function = ufunc._dispatcher.py_func
     scalar, arity = activate(njit(python_function), number), python_function.__code__.co_argcount
+    if arity not in FORMS:
+        return ufunc
 
     def applied(*args):
         raise NotImplementedError
 
-    if arity == 1:
-        form, plain = (lambda x: scalar(x)), (lambda x: ufunc(x))
-        overload(applied)(lambda x: form if isinstance(x, SCALAR) else None if holds_active(x) else plain)
-    elif arity == 2:
-        form, plain = (lambda x, y: scalar(x, y)), (lambda x, y: ufunc(x, y))
-        overload(applied)(
-            lambda x, y: (
-                form
-                if isinstance(x, SCALAR) and isinstance(y, SCALAR)
-                else None
-                if holds_active(x) or holds_active(y)
-                else plain
-            )
-        )
-    else:
-        return ufunc
+    forms = FORMS[arity](scalar), FORMS[arity](ufunc)
+
+    def choose(*operands):
+        if all(isinstance(t, SCALAR) for t in operands):
+            return forms[0]
+        return None if any(map(holds_active, operands)) else forms[1]
+
+    overload(applied, strict=False)(choose)
     accept_arrays(applied, arity, lambda kind: kind)
     cpu_target.typing_context.refresh()  # this runs while a caller is being compiled
     cpu_target.target_context.refresh()

@@ -32,10 +32,16 @@ class Either:
 
     def __call__(self, *args, **kwargs):
         args, kwargs = resolved(args), {name: resolved(x) for name, x in kwargs.items()}
+        plain, named = tuple(map(unwrapped, args)), {name: unwrapped(x) for name, x in kwargs.items()}
         if not any_traced((args, kwargs)):
-            return self.function(*args, **kwargs)
-        found = record(self.function, args, kwargs) if self.inside else None
+            return self.function(*plain, **named)
+        found = record(self.function, plain, named) if self.inside else None
         return self.inner(*args, **kwargs) if found is None else found[0]
+
+
+def unwrapped(x):
+    """An argument as compiled code takes it: a compiled function itself."""
+    return x.function if isinstance(x, Either) else x
 
 
 @functools.lru_cache(maxsize=1024)
@@ -54,7 +60,8 @@ def is_work(instruction) -> bool:
 
 def record(dispatcher, args, keywords):
     """(result,) of a call with traced values on their recording; None where it has to be recorded as Python."""
-    from fasttape.compiler.compiled_gradient import positional, record_inside, value_and_program_of
+    from fasttape.compiler.active_type import traced as traced_type
+    from fasttape.compiler.compiled_gradient import activated, positional, record_inside, value_and_program_of
 
     args = positional(dispatcher, args, keywords)
     if not args:
@@ -70,7 +77,7 @@ def record(dispatcher, args, keywords):
         return None
     slots = np.concatenate([found[n][1] for n in positions], dtype=np.uint32)
     run = value_and_program_of(dispatcher, positions)
-    made = record_inside(run, tuple(x for x, _ in found), slots, builder.next)
+    made = record_inside(run, activated((x for x, _ in found), traced_type), slots, builder.next)
     if made is None:
         return None
     value, marks, (constants, *columns, guards, places) = made

@@ -18,7 +18,16 @@ from fasttape.recorders.array import any_traced
 from fasttape.recorders.compiled import Either
 from fasttape.recorders.dependencies import current
 from fasttape.recorders.fresh import FreshArray
-from fasttape.recorders.liftable import borrowable, contents, foreign, inner_function, is_method, lent, liftable
+from fasttape.recorders.liftable import (
+    borrowable,
+    contents,
+    foreign,
+    inner_function,
+    is_method,
+    lent,
+    liftable,
+    scalar_function,
+)
 from fasttape.recorders.numpy_classes import vectorized
 from fasttape.recorders.numpy_names import unsupported
 from fasttape.recorders.reads import is_read, names_read
@@ -70,6 +79,8 @@ class Lifting:
             return LASTING.once(x, lambda x: Lending(x.__name__, (x,), {}))
         if kind is np.vectorize:
             return self.keep(x, vectorized(x, self.lift(x.pyfunc)))
+        if scalar_function(x) is not None:
+            return self.keep(x, vectorized(x, self.lift(scalar_function(x))))
         if kind is types.MethodType:
             return types.MethodType(self.lift(x.__func__), self.lift(x.__self__))
         if kind is functools.partial:

@@ -67,7 +67,7 @@ def liftable(x) -> bool:
     if lent(kind):
         return True
     if kind is types.BuiltinFunctionType or foreign(kind.__module__):
-        return id(x) in stand_ins() or borrowable(x) or inner_function(x) is not None
+        return id(x) in stand_ins() or borrowable(x) or inner_function(x) is not None or scalar_function(x) is not None
     return id(x) in stand_ins() or (
         plain_class(kind) and (has_methods_to_lift(kind) or any(map(is_code, vars(x).values())))
     )
@@ -87,6 +87,12 @@ def inner_function(x):
     elif type(x).__module__.startswith("numba."):
         inner = getattr(x, "py_func", None)
     return inner if type(inner) is types.FunctionType and not foreign(inner.__module__) else None
+
+
+def scalar_function(x):
+    """The user's function that numba.vectorize applies to elements."""
+    ours = type(x).__module__.startswith("numba.")
+    return getattr(getattr(x, "_dispatcher", None), "py_func", None) if ours else None
 
 
 @functools.lru_cache(maxsize=1024)

@@ -48,14 +48,15 @@ def converter(*given):
 
 
 def vectorized(vectorize, function):
-    """A call of numpy.vectorize's object: traced arguments are taken element by element through the lifted function."""
+    """A call of what numpy.vectorize or numba.vectorize made of a function, whose lifted copy takes traced elements."""
 
     @functools.wraps(function)
     def call(*args, **kwargs):
         if not any_traced((args, kwargs)):
             return vectorize(*args, **kwargs)
-        if kwargs or vectorize.signature or vectorize.excluded:
-            raise UnsupportedError("numpy.vectorize with keywords, signature= or excluded= cannot be recorded")
+        if kwargs or vectorize.signature or getattr(vectorize, "excluded", None):
+            name = getattr(function, "__name__", "function")
+            raise UnsupportedError(f"the vectorized {name} cannot be recorded with keywords, signature= or excluded=")
         arrays = np.broadcast_arrays(*args)
         results = [function(*elements) for elements in zip(*(x.reshape(-1) for x in arrays), strict=True)]
         builder = builder_of(results) or builder_of(args)

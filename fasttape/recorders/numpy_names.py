@@ -212,11 +212,12 @@ def out_places():
 def full_name(function) -> str:
     if isinstance(function, str):
         return function
-    other = isinstance(function, np.ufunc) and getattr(np, function.__name__, None) is not function
-    module = "scipy.special" if other else "numpy"
     if not isinstance(function, np.ufunc):
-        module = function.__module__
-    return f"{module}.{function.__name__}"
+        return f"{function.__module__}.{function.__name__}"
+    for module in ("numpy", "scipy.special"):
+        if getattr(sys.modules.get(module), function.__name__, None) is function:
+            return f"{module}.{function.__name__}"
+    return function.__name__
 
 
 def unsupported(function) -> UnsupportedError:
