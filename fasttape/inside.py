@@ -38,7 +38,7 @@ class Call(NamedTuple):
 def read(f, args, keywords, argnums):
     """The signature of a call of a compiled function and its arguments by position; None where it is for Python."""
     from fasttape.compiler.active_type import active
-    from fasttape.compiler.compiled_gradient import activated, positional
+    from fasttape.compiler.compiled_gradient import functions_activated, positional
 
     if nested.enclosing((args, keywords)) is not None:
         return None
@@ -47,7 +47,7 @@ def read(f, args, keywords, argnums):
         return None
     numbers = [float(x) if leaf.kind == binding.SCALAR else x for leaf, x in zip(signature.leaves, values, strict=True)]
     arguments = positional(f, binding.rebuild(signature, numbers), keywords)
-    return arguments and (signature, activated(arguments, active))
+    return arguments and (signature, functions_activated(arguments, active))
 
 
 class ValueAndGradient:

@@ -13,21 +13,13 @@ from numba.core.dispatcher import Dispatcher
 from numba.extending import overload
 
 from fasttape.compiler import active_ops  # noqa: F401  teaches Numba the operations on active numbers
+from fasttape.compiler.active_arguments import arguments, gradients, primal
 from fasttape.compiler.active_type import SCALAR, active, as_active, traced
 from fasttape.compiler.calls import attempt, raise_again
 from fasttape.compiler.jit import INTERNAL, OPTIONS
 from fasttape.compiler.linear_export import count, leads, marks, nodes_of, plain_records, records_of, write
 from fasttape.compiler.linear_memory import LENGTH, THREAD
-from fasttape.compiler.linear_sweep import (
-    arguments,
-    begin,
-    give_back,
-    gradients,
-    header,
-    primal,
-    reverse,
-    thread_tape,
-)
+from fasttape.compiler.linear_sweep import begin, give_back, header, reverse, thread_tape
 from fasttape.compiler.program_export import take_program, traced_like
 from fasttape.compiler.reached import digest_of
 from fasttape.compiler.retarget import OWN, activate
@@ -255,7 +247,7 @@ def record_inside(run, args, *more):
         return None
 
 
-def activated(args, kind):
+def functions_activated(args, kind):
     """The arguments of a call with compiled functions among them as active code calls them."""
     return tuple(activate(x, kind) if isinstance(x, Dispatcher) else x for x in args)
 

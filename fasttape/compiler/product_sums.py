@@ -17,8 +17,8 @@ from fasttape.compiler.active_merge import ONE, Term, leaves_range, merge
 from fasttape.compiler.active_ops import IN_PLACE
 from fasttape.compiler.active_type import active, pack, unpack
 from fasttape.compiler.linear_memory import LENGTH, append, full, header_of, word
+from fasttape.compiler.linear_sweep import LOW_HALF
 
-LOW_HALF = (1 << 32) - 1
 MOST = 1 << 31
 
 

@@ -5,12 +5,13 @@ from numba import carray, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
+from fasttape.compiler.active_arguments import read_only, resolved
 from fasttape.compiler.active_program import make_traced
 from fasttape.compiler.active_type import active, holds_active, is_active, node_of, traced, val_of
 from fasttape.compiler.calls import call
 from fasttape.compiler.jit import INTERNAL, making_kernel
 from fasttape.compiler.linear_memory import FAILED, FULL, LENGTH, RECORD, RECORDS
-from fasttape.compiler.linear_sweep import LOW_HALF, header, pointer, read_only, resolved
+from fasttape.compiler.linear_sweep import LOW_HALF, header, pointer
 from fasttape.layout import B_IS_SLOT, CONST, GUARD
 
 POOL_BITS = 10
