@@ -31,7 +31,7 @@ class Memory(NamedTuple):
 def records_of(f):
     """(value, slots of the tape behind it) of a compiled function."""
     from fasttape.compiler.linear_memory import LENGTH
-    from fasttape.compiler.linear_sweep import header, thread_tape
+    from fasttape.compiler.linear_tape import header, thread_tape
 
     @numba.njit
     def measured(*args):

@@ -10,7 +10,7 @@ from fasttape.compiler.active_type import active, holds_active, is_active, is_ac
 from fasttape.compiler.calls import call
 from fasttape.compiler.jit import INTERNAL
 from fasttape.compiler.linear_memory import word
-from fasttape.compiler.linear_sweep import take_slots
+from fasttape.compiler.linear_tape import take_slots
 
 
 @intrinsic

@@ -17,6 +17,7 @@ from numba.np import numpy_support
 
 from fasttape.compiler import capi, fortran, lanes, methods, switch  # noqa: F401  Numba knows what is there in time
 from fasttape.compiler.jit import PLAIN, Entry
+from fasttape.compiler.libraries import compiled_in_parts
 
 WORD = ir.IntType(64)
 
@@ -87,10 +88,10 @@ class Wrapper:
 
     def __init__(self, function, kinds, symbol):
         dispatcher = numba.njit(**PLAIN)(function)
-        dispatcher.compile(kinds)
+        with compiled_in_parts(symbol) as self.library:
+            dispatcher.compile(kinds)
         self.made, self.kinds, self.symbol = dispatcher.overloads[kinds], kinds, symbol
         self.context = self.made.target_context
-        self.library = self.context.codegen().create_library(symbol)
         self.module = self.library.create_ir_module(symbol)
 
     def begin(self, parameters):
@@ -112,7 +113,6 @@ class Wrapper:
         """The compiled function, and its object code if another process could use it."""
         self.library.add_ir_module(self.module)
         self.library.add_linking_library(self.made.library)
-        self.library.enable_object_caching()
         self.library.finalize()
         address = self.library.get_pointer_to_function(self.symbol)
         lasting = not self.made.library.has_dynamic_globals  # else there are addresses of this process in the code

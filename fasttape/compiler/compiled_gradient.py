@@ -17,9 +17,11 @@ from fasttape.compiler.active_arguments import arguments, gradients, primal
 from fasttape.compiler.active_type import SCALAR, active, as_active, traced
 from fasttape.compiler.calls import attempt, raise_again
 from fasttape.compiler.jit import INTERNAL, OPTIONS
+from fasttape.compiler.libraries import WholeCompiler
 from fasttape.compiler.linear_export import count, leads, marks, nodes_of, plain_records, records_of, write
 from fasttape.compiler.linear_memory import LENGTH, THREAD
-from fasttape.compiler.linear_sweep import begin, give_back, header, reverse, thread_tape
+from fasttape.compiler.linear_sweep import load_sweep, reverse
+from fasttape.compiler.linear_tape import begin, give_back, header, thread_tape
 from fasttape.compiler.program_export import take_program, traced_like
 from fasttape.compiler.reached import digest_of
 from fasttape.compiler.retarget import OWN, activate
@@ -187,13 +189,15 @@ def bound(function, like, **namespace):
 
 def compiled_of(dispatcher, use, make, kind=active, **namespace):
     """What is compiled for one use of a user's function; `make(digest)` gives its code, once."""
+    load_sweep()
     made = MADE.setdefault(dispatcher, {})
     if use not in made:
         kept = is_cached(dispatcher)
         digest = digest_of(dispatcher) if kept else None
         function = dispatcher.py_func
         driver = bound(make(digest), function, f=activate(dispatcher, kind), **namespace)
-        made[use] = Run(numba.njit(**OPTIONS, cache=kept and digest is not None)(driver), set())
+        options = OPTIONS | {"cache": kept and digest is not None, "pipeline_class": WholeCompiler}
+        made[use] = Run(numba.njit(**options)(driver), set())
         OWN.add(made[use].compiled)
     return made[use]
 

@@ -1,13 +1,14 @@
 """A recording on a linear tape as arrays of its own: records, and where what the function returned leads."""
 
 import numpy as np
-from numba import carray, types
+from numba import types
 from numba.extending import overload
 
+from fasttape.compiler import capi
 from fasttape.compiler.active_type import dot_of, holds_active, is_active, is_active_array, node_of
 from fasttape.compiler.jit import INTERNAL, making_kernel
 from fasttape.compiler.linear_memory import FAILED, FULL, LENGTH, RECORD, RECORDS
-from fasttape.compiler.linear_sweep import LOW_HALF, header, pointer
+from fasttape.compiler.linear_tape import LOW_HALF, header
 
 LEAD = np.dtype([("node", np.uint32), ("coefficient", np.float64)], align=True)
 
@@ -79,7 +80,7 @@ def records_of(tape, first, inputs):
     words[LENGTH], words[FAILED] = first, 0
     if failed:
         raise MemoryError(FULL)
-    return carray(pointer(words[RECORDS]), (length,), RECORD)[first + inputs :]
+    return capi.numbers(words[RECORDS], length, RECORD)[first + inputs :]
 
 
 @making_kernel

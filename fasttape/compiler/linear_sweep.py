@@ -1,108 +1,20 @@
-"""What compiled code does with a linear tape: slots for inputs, room for records, the reverse sweep."""
+"""The reverse sweep of a linear tape, compiled once for all recorded functions, which call it by its name."""
+
+import functools
 
 import numpy as np
-from llvmlite import ir
-from numba import carray, types
-from numba.core import cgutils
+from llvmlite import binding, ir
+from numba import types
 from numba.extending import intrinsic
 
-from fasttape.compiler.active_type import (
-    dot_of,
-    node_of,
-)
-from fasttape.compiler.jit import inlined, making_kernel
-from fasttape.compiler.linear_memory import (
-    ADJOINTS,
-    FAILED,
-    FULL,
-    HEADER,
-    LENGTH,
-    REAL,
-    RECORD,
-    RECORDS,
-    ROOM,
-    WORD,
-    current_tape,
-    full,
-    reserve,
-    resize_adjoints,
-    word,
-)
+from fasttape.compiler import capi
+from fasttape.compiler.active_type import dot_of, node_of
+from fasttape.compiler.jit import entry, inlined, kernel, making_kernel
+from fasttape.compiler.linear_memory import ADJOINTS, FAILED, FULL, LENGTH, REAL, RECORD, RECORDS, ROOM, WORD, word
+from fasttape.compiler.linear_tape import LOW_HALF, header, make_adjoints
 
-LOW_HALF = 0xFFFFFFFF
-WORDS = len(HEADER)
-
-
-@intrinsic
-def pointer(typingctx, address):
-    """The pointer of an address."""
-    return types.voidptr(address), lambda c, b, sig, args: b.inttoptr(args[0], cgutils.voidptr_t)
-
-
-@making_kernel
-def header(tape):
-    """The words of the header of the tape at an address."""
-    return carray(pointer(tape), (WORDS,), np.int64)
-
-
-@intrinsic
-def thread_tape(typingctx):
-    """The address of the tape of the thread."""
-
-    def emit(context, builder, sig, args):
-        tape = builder.call(current_tape(builder.module), [])
-        with builder.if_then(builder.icmp_unsigned("==", tape, word(0)), likely=False):
-            full(context)(builder)
-        return tape
-
-    return types.int64(), emit
-
-
-@intrinsic
-def make_room(typingctx, tape, needed):
-    """Make room for some slots on the tape at an address."""
-
-    def emit(context, builder, sig, args):
-        reserve(builder, builder.inttoptr(args[0], WORD.as_pointer()), args[1], full(context))
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64), emit
-
-
-@intrinsic
-def make_adjoints(typingctx, tape):
-    """Make room for as many adjoints as the tape at an address has room for records."""
-
-    def emit(context, builder, sig, args):
-        resize_adjoints(context, builder, builder.inttoptr(args[0], WORD.as_pointer()))
-        return context.get_dummy_value()
-
-    return types.void(types.int64), emit
-
-
-@making_kernel
-def begin(tape):
-    """The length of a tape at the begin of a recording; the outermost one forgets that an earlier one was too long."""
-    words = header(tape)
-    if words[LENGTH] == 1:
-        words[FAILED] = 0
-    return words[LENGTH]
-
-
-@making_kernel
-def take_slots(tape, count):
-    """The node of the first of some new slots that are inputs."""
-    words = header(tape)
-    first = words[LENGTH]
-    make_room(tape, first + count)
-    words[LENGTH] = first + count
-    return (np.uint64(tape) << np.uint64(16)) | np.uint64(first)
-
-
-@making_kernel
-def give_back(tape, start):
-    """Cut a tape to a length that it had."""
-    header(tape)[LENGTH] = start
+NAME = "fasttape_linear_sweep"
+propagate = types.ExternalFunction(NAME, types.int64(*[types.int64] * 5))
 
 
 @intrinsic
@@ -126,29 +38,6 @@ def is_zero(typingctx, x):
     return types.boolean(x), emit
 
 
-@making_kernel
-def reverse(tape, first, count, y):
-    """The adjoints of y by the `count` input slots from `first` on, behind a zero; the tape loses them all."""
-    words = header(tape)
-    length, failed = words[LENGTH], words[FAILED]
-    words[LENGTH], words[FAILED] = first, 0
-    if failed:
-        raise MemoryError(FULL)
-    found = np.zeros(count + 1)
-    last = np.int64(node_of(y) & np.uint64(LOW_HALF))
-    if dot_of(y) == 0.0 or last < first:
-        return found
-    if words[ROOM] < length:
-        make_adjoints(tape)
-    records = carray(pointer(words[RECORDS]), (length,), RECORD)
-    adjoints = carray(pointer(words[ADJOINTS]), (length,), np.float64)
-    sweep(records, adjoints, dot_of(y), np.uint32(last), np.uint32(first + count))
-    for k in range(count):
-        found[k + 1] = adjoints[first + k]
-        adjoints[first + k] = 0.0
-    return found
-
-
 @inlined
 def spread(adjoints, record, g):
     """Add to the adjoints of the operands of a record what the adjoint g of its result makes of them."""
@@ -156,7 +45,7 @@ def spread(adjoints, record, g):
     adjoints[record.b] = times_plus(record.db, g, adjoints[record.b])
 
 
-@making_kernel
+@kernel
 def sweep(records, adjoints, g, slot, inputs):
     """Propagate the adjoint g of a slot to the slots before `inputs`.
 
@@ -189,3 +78,58 @@ def sweep(records, adjoints, g, slot, inputs):
         adjoints[before] = 0.0
         slot = before
     adjoints[slot] = g
+
+
+def sweep_entry():
+    """What `propagate` calls: (tape, first input, number of inputs, last slot, address of the adjoints found)."""
+
+    def run(tape, first, count, last, address):
+        words, found = header(tape), capi.numbers(address, count + 1, np.float64)
+        records = capi.numbers(words[RECORDS], last + 1, RECORD)
+        adjoints = capi.numbers(words[ADJOINTS], last + 1, np.float64)
+        sweep(records, adjoints, found[0], np.uint32(last), np.uint32(first + count))
+        found[0] = 0.0
+        for k in range(count):
+            found[k + 1] = adjoints[first + k]
+            adjoints[first + k] = 0.0
+        return 0
+
+    return run
+
+
+@functools.cache
+def load_sweep():
+    """Let compiled code find the sweep, before any that calls it is compiled or loaded."""
+    made = entry(sweep_entry, (), "the sweep of linear tapes")
+    binding.add_symbol(NAME, made.address)
+    return made
+
+
+@intrinsic
+def address_of(typingctx, array):
+    """The address of the first number in an array."""
+
+    def emit(context, builder, sig, args):
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        return builder.ptrtoint(data, WORD)
+
+    return types.int64(array), emit
+
+
+@making_kernel
+def reverse(tape, first, count, y):
+    """The adjoints of y by the `count` input slots from `first` on, behind a zero; the tape loses them all."""
+    words, found = header(tape), np.empty(count + 1)
+    length, failed = words[LENGTH], words[FAILED]
+    words[LENGTH], words[FAILED] = first, 0
+    if failed:
+        raise MemoryError(FULL)
+    if words[ROOM] < length:
+        make_adjoints(tape)
+    last = np.int64(node_of(y) & np.uint64(LOW_HALF))
+    if dot_of(y) == 0.0 or last < first:
+        found[:] = 0.0
+    else:
+        found[0] = dot_of(y)
+        propagate(tape, first, count, last, address_of(found))
+    return found

@@ -17,7 +17,7 @@ from fasttape.compiler.active_merge import ONE, Term, leaves_range, merge
 from fasttape.compiler.active_ops import IN_PLACE
 from fasttape.compiler.active_type import active, pack, unpack
 from fasttape.compiler.linear_memory import LENGTH, append, full, header_of, word
-from fasttape.compiler.linear_sweep import LOW_HALF
+from fasttape.compiler.linear_tape import LOW_HALF
 
 MOST = 1 << 31
 

@@ -1,7 +1,7 @@
 """A recording of traced numbers as instructions of a program: what the records in the memory of the thread mean."""
 
 import numpy as np
-from numba import carray, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
@@ -10,8 +10,8 @@ from fasttape.compiler.active_program import make_traced
 from fasttape.compiler.active_type import active, holds_active, is_active, node_of, traced, val_of
 from fasttape.compiler.calls import call
 from fasttape.compiler.jit import INTERNAL, making_kernel
-from fasttape.compiler.linear_memory import FAILED, FULL, LENGTH, RECORD, RECORDS
-from fasttape.compiler.linear_sweep import LOW_HALF, header, pointer
+from fasttape.compiler.linear_export import records_of
+from fasttape.compiler.linear_tape import LOW_HALF
 from fasttape.layout import B_IS_SLOT, CONST, GUARD
 
 POOL_BITS = 10
@@ -92,13 +92,8 @@ def take_program(tape, first, slots, next_slot, numbers):
     Returns constants, for the slots from `next_slot` on, instructions, guards as pairs (instruction, address
     of a line), and the slots of some numbers, 0 where they are constant.
     """
-    words = header(tape)
-    length, failed = words[LENGTH], words[FAILED]
-    words[LENGTH], words[FAILED] = first, 0
-    if failed:
-        raise MemoryError(FULL)
     inputs = slots.size
-    records = carray(pointer(words[RECORDS]), (length,), RECORD)[first + inputs :]
+    records = records_of(tape, first, inputs)
     places = np.zeros(1 + inputs + records.size, np.uint32)
     places[1 : 1 + inputs] = slots
     constants = pooled(records, 1 + inputs, next_slot, places)

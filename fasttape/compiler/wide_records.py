@@ -6,14 +6,15 @@ in registers, and sums on one slot, are left to the loops over scalars.
 """
 
 import numpy as np
-from numba import carray, types
+from numba import types
 from numba.extending import intrinsic, overload
 
+from fasttape.compiler import capi
 from fasttape.compiler.active_merge import leaves_range
 from fasttape.compiler.active_type import active, dot_of, make_active, node_of, val_of
 from fasttape.compiler.jit import INTERNAL, inlined, making_kernel
 from fasttape.compiler.linear_memory import LENGTH, RECORD, RECORDS
-from fasttape.compiler.linear_sweep import LOW_HALF, header, make_room, pointer
+from fasttape.compiler.linear_tape import LOW_HALF, header, make_room
 
 LEAST = 3  # elements of a sum that is worth a record of many terms
 NOTHING = np.uint32(0)
@@ -40,7 +41,7 @@ def open_terms(tape, count):
     words = header(tape)
     stop = words[LENGTH] + count + 1
     make_room(tape, stop)
-    return carray(pointer(words[RECORDS]), (stop,), RECORD)[words[LENGTH] :]
+    return capi.numbers(words[RECORDS], stop, RECORD)[words[LENGTH] :]
 
 
 @making_kernel
