@@ -23,9 +23,11 @@ from numba import types
 from numba.core import cgutils, compiler
 from numba.core import ir as numba_ir
 from numba.core.callconv import Status, excinfo_ptr_t
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.dispatcher import Dispatcher, ObjModeLiftedWith
+from numba.core.environment import lookup_environment
 from numba.core.errors import NumbaError, TypingError, UnsupportedBytecodeError
 from numba.core.imputils import fix_returning_optional, impl_ret_borrowed
 from numba.core.lowering import Lower
@@ -676,7 +678,7 @@ def doubled(x):
     return 2 * x
 
 
-@relies_on("context.codegen", "global_compiler_lock", "numpy_support")
+@relies_on("global_compiler_lock", "numpy_support")
 def test_a_function_without_the_runtime_becomes_object_code():
     """What calls it is a module of our own, linked with its library; the code names nothing of Numba's."""
     with global_compiler_lock:
@@ -776,7 +778,7 @@ def test_loops_and_variables():
     assert numba.njit(lambda bounds: total(bounds))((3, 8)) == sum(range(8)) + 3 + 5 + 7 + 1000
 
 
-@relies_on("cgutils.get_or_insert_function", "cgutils.memset", "cgutils.add_global_variable", "cgutils.voidptr_t")
+@relies_on("cgutils.get_or_insert_function", "cgutils.memset", "cgutils.add_global_variable")
 def test_functions_of_a_module_are_defined_once_and_merged():
     def seven(module):
         kind = ir.FunctionType(WORD, [])
@@ -790,7 +792,7 @@ def test_functions_of_a_module_are_defined_once_and_merged():
     def call(typingctx):
         def emit(context, builder, sig, args):
             place = cgutils.alloca_once_value(builder, ir.Constant(WORD, -1))
-            cgutils.memset(builder, builder.bitcast(place, cgutils.voidptr_t), ir.Constant(WORD, 8), 0)
+            cgutils.memset(builder, builder.bitcast(place, ir.IntType(8).as_pointer()), ir.Constant(WORD, 8), 0)
             calls = builder.add(builder.call(seven(builder.module), []), builder.call(seven(builder.module), []))
             return builder.add(calls, builder.load(place))
 
@@ -938,6 +940,69 @@ def test_every_name_from_the_inside_of_numba_has_a_test():
     whole = {name for name in names if not any(other.startswith(f"{name}.") for other in names)}
     assert sorted(whole - TESTED) == []
     assert sorted(TESTED - names) == []
+
+
+class Told(JITCodeLibrary):
+    """Tells what is asked of it, in order."""
+
+    def __init__(self, codegen, name):
+        super().__init__(codegen, name)
+        self.asked = []
+
+    @property
+    def codegen(self):
+        self.asked.append("codegen")
+        return super().codegen
+
+    def _optimize_functions(self, module):
+        self.asked.append("functions")
+        super()._optimize_functions(module)
+
+    def _optimize_final_module(self):
+        self.asked.append("module")
+        super()._optimize_final_module()
+
+    def _finalize_final_module(self):
+        assert not self._finalized
+        self.asked.append("finish")
+        super()._finalize_final_module()
+        assert self._finalized
+
+    def _finalize_specific(self):
+        self.asked.append("machine code")
+        super()._finalize_specific()
+
+    def get_pointer_to_function(self, name):
+        self._ensure_finalized()
+        self.asked.append("address")
+        return super().get_pointer_to_function(name)
+
+
+class ToldCompiler(compiler.Compiler):
+    def compile_extra(self, func):
+        codegen = cpu_target.target_context.codegen()
+        usual, codegen._library_class = codegen._library_class, Told
+        try:
+            return super().compile_extra(func)
+        finally:
+            codegen._library_class = usual
+
+
+@relies_on("JITCodeLibrary", "Compiler", "lookup_environment")
+def test_a_library_is_linked_and_optimized_and_becomes_machine_code_in_steps():
+    @numba.njit(pipeline_class=ToldCompiler)
+    def f(x):
+        if x < 0.0:
+            raise ValueError("negative", x)
+        return x + 1.0
+
+    assert f(1.0) == 2.0
+    (made,) = f.overloads.values()
+    assert made.library.asked == ["functions"] * 3 + ["module", "finish", "machine code", "address", "codegen"]
+    names = [x.name for x in made.library._final_module.global_variables if x.name.startswith("_ZN08NumbaEnv")]
+    assert made.environment in list(map(lookup_environment, names))
+    assert lookup_environment("no such name") is None
+    assert made.library._get_compiled_object()[:4] == b"\x7fELF" or sys.platform != "linux"
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
