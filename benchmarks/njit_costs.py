@@ -3,6 +3,7 @@
 import functools
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numba
@@ -111,23 +112,23 @@ def in_a_new_thread(case):
 
 
 def in_threads(count: int):
-    """Some threads at once, each with as many gradients."""
+    """Some threads at once, each with as many gradients; they live on, and so do their tapes."""
 
     def build(case):
         value_and_gradient = ft.value_and_grad(case.f)
+        threads, ready = ThreadPoolExecutor(count), threading.Barrier(count)
 
-        def work(found):
+        def work():
+            ready.wait()  # so that each thread has one share of the work
             for _ in range(ROUNDS):
-                found[:] = value_and_gradient(*case.arguments)
+                found = value_and_gradient(*case.arguments)
+            return found
 
         def run():
-            results = [[] for _ in range(count)]
-            threads = [threading.Thread(target=work, args=(found,)) for found in results]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            return results[0]
+            first, *others = [threads.submit(work) for _ in range(count)]
+            for share in others:
+                share.result()
+            return first.result()
 
         return run
 

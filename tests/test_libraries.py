@@ -74,6 +74,16 @@ def test_functions_that_call_each_other():
     assert odd(7)
 
 
+def test_a_function_that_calls_itself_more_than_once():
+    @numba.njit
+    def paths(n):
+        return 1.0 if n < 2 else paths(n - 1) + paths(n - 2)
+
+    middle = numba.njit(lambda n: 2.0 * paths(n))
+    assert whole(lambda n: middle(n))(9) == 110.0
+    assert paths(5) == 8.0
+
+
 def test_wholes_inside_of_wholes():
     inner = whole(lambda x: 2.0 * x)
     outer = whole(lambda x: inner(x) + 1.0)

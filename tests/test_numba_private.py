@@ -23,7 +23,7 @@ from numba import types
 from numba.core import cgutils, compiler
 from numba.core import ir as numba_ir
 from numba.core.callconv import Status, excinfo_ptr_t
-from numba.core.codegen import JITCodeLibrary
+from numba.core.codegen import JITCodeLibrary, RuntimeLinker
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.dispatcher import Dispatcher, ObjModeLiftedWith
@@ -986,6 +986,22 @@ class ToldCompiler(compiler.Compiler):
             return super().compile_extra(func)
         finally:
             codegen._library_class = usual
+
+
+@relies_on("RuntimeLinker")
+def test_recursive_functions_name_what_they_call():
+    @numba.njit
+    def even(n):
+        return True if n == 0 else odd(n - 1)
+
+    @numba.njit
+    def odd(n):
+        return False if n == 0 else even(n - 1)
+
+    assert even(4)
+    names = [x.name for x in next(iter(even.overloads.values())).library._final_module.global_variables]
+    (called,) = (x for x in names if x.startswith(RuntimeLinker.PREFIX))
+    assert "even" in called
 
 
 @relies_on("JITCodeLibrary", "Compiler", "lookup_environment")

@@ -115,5 +115,5 @@ class Wrapper:
         self.library.add_linking_library(self.made.library)
         self.library.finalize()
         address = self.library.get_pointer_to_function(self.symbol)
-        lasting = not self.made.library.has_dynamic_globals  # else there are addresses of this process in the code
+        lasting = not self.library.has_dynamic_globals  # else there are addresses of this process in the code
         return Entry(address, self.library), self.library._get_compiled_object() if lasting else None

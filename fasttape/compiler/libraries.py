@@ -5,12 +5,20 @@ longer than everything else.
 """
 
 import contextlib
+import weakref
 
-from numba.core.codegen import JITCodeLibrary
+from numba.core.codegen import JITCodeLibrary, RuntimeLinker
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.environment import lookup_environment
 from numba.core.registry import cpu_target
+
+PARTS: weakref.WeakValueDictionary = weakref.WeakValueDictionary()  # by the names of their functions
+
+
+def defined(module):
+    """The names of the functions whose code is in a module."""
+    return {x.name for x in module.functions if not x.is_declaration}
 
 
 class Whole(JITCodeLibrary):
@@ -22,6 +30,9 @@ class Whole(JITCodeLibrary):
             environment = lookup_environment(variable.name)
             if environment is not None and not variable.is_declaration:
                 self._codegen.set_env(variable.name, environment)
+            recursive = PARTS.get(variable.name.removeprefix(RuntimeLinker.PREFIX))
+            if recursive is not None:  # a recursive call goes to machine code with a name
+                recursive.complete()
 
 
 class Part(Whole):
@@ -47,7 +58,10 @@ class Part(Whole):
     def _finalize_final_module(self):
         if self.is_whole:
             super()._finalize_final_module()
-        self._finalized = True
+        else:
+            self._finalized = True
+            for name in defined(self._final_module):
+                PARTS.setdefault(name, self)
 
     def complete(self):
         """Make machine code."""
@@ -59,8 +73,7 @@ class Part(Whole):
 
     def get_pointer_to_function(self, name):
         self._ensure_finalized()
-        defined = (x.name for x in self._final_module.functions if not x.is_declaration)
-        if not self.is_whole and name not in defined:
+        if not self.is_whole and name not in defined(self._final_module):
             return 0
         self.complete()
         return super().get_pointer_to_function(name)
