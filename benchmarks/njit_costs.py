@@ -17,6 +17,7 @@ from benchmarks.processes import python
 
 CALLS = 1_000  # of a gradient inside of compiled code
 ROUNDS = 10  # gradients that a thread takes
+VALUES = 200  # plain values, which take about as long
 PROCESSES = 3  # of which the fastest counts
 
 
@@ -111,18 +112,20 @@ def in_a_new_thread(case):
     return run
 
 
-def in_threads(count: int):
-    """Some threads at once, each with as many gradients; they live on, and so do their tapes."""
+def in_threads(count: int, *, plain: bool = False):
+    """Some threads at once, each with as many gradients, or values; they live on, and so do their tapes."""
 
     def build(case):
-        value_and_gradient = ft.value_and_grad(case.f)
+        call, rounds = ft.value_and_grad(case.f), ROUNDS
+        if plain:
+            call, rounds = numba.njit(nogil=True)(case.f.py_func), VALUES
         threads, ready = ThreadPoolExecutor(count), threading.Barrier(count)
 
         def work():
             ready.wait()  # so that each thread has one share of the work
-            for _ in range(ROUNDS):
-                found = value_and_gradient(*case.arguments)
-            return found
+            for _ in range(rounds):
+                found = call(*case.arguments)
+            return None if plain else found
 
         def run():
             first, *others = [threads.submit(work) for _ in range(count)]
@@ -153,11 +156,10 @@ def compiled(what: str, cold: bool):
         if not cold:
             return float(python("njit_compile.py", what, case.rate, cache=case.folder.name))
         with tempfile.TemporaryDirectory() as empty:
-            return float(python("njit_compile.py", what, case.rate, cache=empty))
+            return float(python("njit_compile.py", what, case.rate, cache=empty, bytecode=case.folder.name))
 
     def build(case):
-        if not cold:
-            once(case)
+        once(case)  # leaves bytecode behind, as installing does
         return lambda: min(once(case) for _ in range(PROCESSES))
 
     return build
@@ -247,9 +249,18 @@ PROBLEMS = (
     ),
     Problem(
         "njit-threads",
-        f"Rosenbrock's function in a compiled loop, {ROUNDS} gradients in each thread",
+        f"Rosenbrock's function in a compiled loop, {ROUNDS} gradients in each thread, or {VALUES} plain values",
         valley,
-        {ONE: in_threads(1), TWO: in_threads(2)},
-        (Figure("two threads: gradients for each of one thread", lambda t: 2.0 * t[ONE] / t[TWO], 1.8, at_most=False),),
+        {ONE: in_threads(1), TWO: in_threads(2)}
+        | {f"{threads}, plain": in_threads(count, plain=True) for count, threads in ((1, ONE), (2, TWO))},
+        (
+            Figure(
+                "two threads: gradients for each of one thread", lambda t: 2.0 * t[ONE] / t[TWO], 1.8, at_most=False
+            ),
+            Figure(
+                "two threads: plain values for each of one thread, which is what the machine has to give",
+                lambda t: 2.0 * t[f"{ONE}, plain"] / t[f"{TWO}, plain"],
+            ),
+        ),
     ),
 )

@@ -25,8 +25,8 @@ def start(rng) -> Start:
     return Start(1.2 if rng is None else float(rng.uniform(0.5, 1.3)), tempfile.TemporaryDirectory())
 
 
-def python(program: str, *arguments, cache: str | None = None) -> str:
-    """Run a program of benchmarks/programs in a new process; the result is what it printed."""
+def python(program: str, *arguments, cache: str | None = None, bytecode: str | None = None) -> str:
+    """Run a program of benchmarks/programs in a new process, with caches in two folders or in one; what it printed."""
     command = [sys.executable, str(PROGRAMS / program), *map(str, arguments)]
     # The package comes from where we have it; caches go to a folder that a cold run can find empty.
     path = os.pathsep.join([str(PROGRAMS.parents[1]), os.environ.get("PYTHONPATH", "")])
@@ -34,7 +34,7 @@ def python(program: str, *arguments, cache: str | None = None) -> str:
     if cache is not None:
         environment |= {"NUMBA_CACHE_DIR": cache, "XDG_CACHE_HOME": cache}
         # Python's own cache belongs to a warm start, as an installed package has it
-        environment |= {"PYTHONPYCACHEPREFIX": cache, "PYTHONDONTWRITEBYTECODE": ""}
+        environment |= {"PYTHONPYCACHEPREFIX": bytecode or cache, "PYTHONDONTWRITEBYTECODE": ""}
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
 
