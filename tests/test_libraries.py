@@ -100,6 +100,31 @@ def test_what_is_compiled_afterwards_is_as_numba_makes_it():
     assert not isinstance(library_of(after), Whole)
 
 
+FIRST_OF_ALL = """
+import numba
+from fasttape.compiler.jit import PLAIN
+from fasttape.compiler.libraries import compiled_in_parts
+
+with compiled_in_parts("first"):
+    numba.njit(**PLAIN)(lambda x: x + 1.0).compile((numba.float64,))
+
+@numba.njit
+def even(n):
+    return True if n == 0 else odd(n - 1)
+
+@numba.njit
+def odd(n):
+    return False if n == 0 else even(n - 1)
+
+print(even(4))
+"""
+
+
+def test_parts_are_what_a_process_compiles_first():
+    done = subprocess.run([sys.executable, "-c", FIRST_OF_ALL], check=True, capture_output=True, text=True)
+    assert done.stdout == "True\n"
+
+
 PROGRAM = """
 import numba
 from fasttape.compiler.libraries import WholeCompiler

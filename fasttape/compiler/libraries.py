@@ -87,6 +87,7 @@ class Part(Whole):
 def compiled_in_parts(name):
     """Let what Numba compiles inside be parts; gives the library of the function that calls them."""
     with global_compiler_lock:
+        cpu_target.target_context.refresh()  # compiles Numba's runtime, which others ask for addresses in the middle
         codegen = cpu_target.target_context.codegen()
         whole = Whole(codegen, name)
         whole.enable_object_caching()
