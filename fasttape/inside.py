@@ -37,8 +37,7 @@ class Call(NamedTuple):
 
 def read(f, args, keywords, argnums):
     """The signature of a call of a compiled function and its arguments by position; None where it is for Python."""
-    from fasttape.compiler.active_type import active
-    from fasttape.compiler.compiled_gradient import functions_activated, positional
+    from fasttape.compiler.compiled_gradient import positional
 
     if nested.enclosing((args, keywords)) is not None:
         return None
@@ -47,7 +46,7 @@ def read(f, args, keywords, argnums):
         return None
     numbers = [float(x) if leaf.kind == binding.SCALAR else x for leaf, x in zip(signature.leaves, values, strict=True)]
     arguments = positional(f, binding.rebuild(signature, numbers), keywords)
-    return arguments and (signature, functions_activated(arguments, active))
+    return arguments and (signature, arguments)
 
 
 class ValueAndGradient:

@@ -243,6 +243,22 @@ def test_compiled_functions_as_arguments():
     np.testing.assert_allclose(traced, found, rtol=1e-14)
 
 
+@numba.njit
+def integrated(slope, y, n):
+    return euler(y, slope, n)
+
+
+@pytest.mark.filterwarnings("error::numba.NumbaExperimentalFeatureWarning")
+def test_a_compiled_function_as_the_first_argument():
+    y = np.array([0.4, 0.2])
+    expected = ft.grad(euler)(y, oscillator, 5)
+    np.testing.assert_allclose(ft.grad(integrated, argnums=1)(oscillator, y, 5), expected, rtol=1e-15)
+    np.testing.assert_allclose(ft.jacobian(integrated, argnums=1)(oscillator, y, 5), expected, rtol=1e-15)
+    np.testing.assert_allclose(ft.record(lambda y: integrated(oscillator, y, 5), y).grad(y), expected, rtol=1e-14)
+    value_and_grad = ft.njit_value_and_grad(integrated, argnums=1)
+    np.testing.assert_allclose(numba.njit(lambda y: value_and_grad(oscillator, y, 5))(y)[1], expected, rtol=1e-15)
+
+
 def plain_extremes(x):
     s = 0.0
     for _ in range(2):

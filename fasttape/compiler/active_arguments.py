@@ -11,6 +11,7 @@ from fasttape.compiler.calls import call
 from fasttape.compiler.jit import INTERNAL
 from fasttape.compiler.linear_memory import word
 from fasttape.compiler.linear_tape import take_slots
+from fasttape.compiler.retarget import substitute
 
 
 @intrinsic
@@ -77,11 +78,18 @@ def each_activated(typingctx, tape, x):
     return returned(tape, x), lambda c, b, sig, args: activate_items(c, b, sig, args, range(len(x)))
 
 
+def passive(t):
+    """The type that an argument has which holds no inputs: a user's function is called with active numbers, too."""
+    if isinstance(t, types.Dispatcher) and not hasattr(t.dispatcher, "original"):
+        return types.Dispatcher(substitute(t.dispatcher, active))
+    return t
+
+
 @intrinsic(prefer_literal=True)
 def arguments(typingctx, tape, argnums, args):
-    """The tuple `args` with inputs of the tape in the places `argnums`."""
-    chosen = [n.literal_value for n in argnums]
-    kinds = [resolved(typingctx, activated, tape, t) if n in chosen else t for n, t in enumerate(args)]
+    """The tuple `args`, which begins with None, with inputs of the tape in the places `argnums` behind that."""
+    chosen = [n.literal_value + 1 for n in argnums]
+    kinds = [resolved(typingctx, activated, tape, t) if n in chosen else passive(t) for n, t in enumerate(args)]
     returned = types.BaseTuple.from_types(kinds)
 
     def emit(context, builder, sig, args):
@@ -126,9 +134,12 @@ def choose_size_of(x):
 
 @intrinsic(prefer_literal=True)
 def gradients(typingctx, argnums, args, adjoints):
-    """The adjoints of the inputs, behind a zero, as numbers and arrays like the arguments `argnums`: one or a tuple."""
+    """The adjoints of the inputs, behind a zero, as numbers and arrays like the arguments `argnums`: one or a tuple.
+
+    The tuple `args` begins with None.
+    """
     single = isinstance(argnums, types.IntegerLiteral)
-    chosen = [n.literal_value for n in ([argnums] if single else argnums)]
+    chosen = [n.literal_value + 1 for n in ([argnums] if single else argnums)]
     kinds = [resolved(typingctx, numbers_like, args[n], adjoints, types.int64) for n in chosen]
 
     def emit(context, builder, sig, values):

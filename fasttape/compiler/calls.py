@@ -28,10 +28,10 @@ def call(context, builder, function, argument_types, args):
 def attempt(typingctx, function, args):
     """(function(*args), status); the first is zero where the function raised, the status is what `raise_again` takes.
 
-    Numba's way to let an exception pass would not release what the caller holds.
+    The tuple `args` begins with None. Numba's way to let an exception pass would not release what the caller holds.
     """
     try:
-        found = function.get_call_type(typingctx, tuple(args), {})
+        found = function.get_call_type(typingctx, tuple(args)[1:], {})
     except FastTapeError:
         raise
     except Exception as error:
@@ -39,7 +39,7 @@ def attempt(typingctx, function, args):
 
     def emit(context, builder, sig, values):
         compiled = function.dispatcher.overloads[found.args]
-        given = passed(context, builder, found, cgutils.unpack_tuple(builder, values[1], len(args)))
+        given = passed(context, builder, found, cgutils.unpack_tuple(builder, values[1], len(args))[1:])
         status, result = context.call_internal_no_propagate(builder, compiled.fndesc, found, given)
         context.add_linking_libs([compiled.library])
         result = fix_returning_optional(context, builder, found, status, result)

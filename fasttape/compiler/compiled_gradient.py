@@ -83,7 +83,7 @@ def choose_first_output(y):
 
 
 def driver(digest, argnums):
-    """(tape, args) -> (what f returns, with plain numbers; adjoints of the inputs behind a zero)."""
+    """(tape, (None, *args)) -> (what f returns, with plain numbers; adjoints of the inputs behind a zero)."""
 
     def value_and_adjoints(tape, args):
         digest
@@ -119,7 +119,7 @@ overload(whole, jit_options=INTERNAL)(lambda y: lambda y: y)
 
 
 def linear_driver(digest, argnums):
-    """(tape, args) -> (what f returns, with plain numbers; which of them are active; the linear tape)."""
+    """(tape, (None, *args)) -> (what f returns, with plain numbers; which of them are active; the linear tape)."""
 
     def value_and_records(tape, args):
         digest
@@ -142,7 +142,7 @@ def linear_driver(digest, argnums):
 
 
 def program_driver(digest, argnums):
-    """(tape, args, slots, next slot) -> (what f returns, with plain numbers; which are traced; see `take_program`)."""
+    """(tape, (None, *args), slots, next slot) -> (what f returns, plain; which are traced; see `take_program`)."""
 
     def value_and_program(tape, args, slots, next_slot):
         digest
@@ -163,8 +163,9 @@ def program_driver(digest, argnums):
 def njit_driver(digest, argnums, positions):
     """(*args) -> (what f returns, its gradient), for callers that are compiled themselves."""
 
-    def value_and_grad(*args):
+    def value_and_grad(first, *rest):
         digest
+        args = (None, first, *rest)
         tape = thread_tape()
         start = begin(tape)
         inputs = arguments(tape, positions, args)
@@ -239,21 +240,21 @@ def record_inside(run, args, *more):
         return None
     start = THREAD.header[LENGTH]
     try:
-        return run.compiled(THREAD.address, args, *more)
+        return run.compiled(THREAD.address, (None, *args), *more)  # a tuple that begins with a function is odd to Numba
     except BaseException as error:
         THREAD.header[LENGTH] = start
         if not isinstance(error, Exception) or isinstance(error, ConversionError):
             raise
         kinds = tuple(map(numba.typeof, args))
-        if any(given[1] == types.BaseTuple.from_types(kinds) for given in run.compiled.overloads):
+        if any(given[1] == types.BaseTuple.from_types((types.none, *kinds)) for given in run.compiled.overloads):
             raise  # it compiled, and this is what it does
         run.refused.add(kinds)
         return None
 
 
-def functions_activated(args, kind):
-    """The arguments of a call with compiled functions among them as active code calls them."""
-    return tuple(activate(x, kind) if isinstance(x, Dispatcher) else x for x in args)
+def functions_traced(args):
+    """The arguments of a call with compiled functions among them as code for traced numbers calls them."""
+    return tuple(activate(x, traced) if isinstance(x, Dispatcher) else x for x in args)
 
 
 def positional(dispatcher, args, keywords):

@@ -60,8 +60,7 @@ def is_work(instruction) -> bool:
 
 def record(dispatcher, args, keywords):
     """(result,) of a call with traced values on their recording; None where it has to be recorded as Python."""
-    from fasttape.compiler.active_type import traced as traced_type
-    from fasttape.compiler.compiled_gradient import functions_activated, positional, record_inside, value_and_program_of
+    from fasttape.compiler.compiled_gradient import functions_traced, positional, record_inside, value_and_program_of
 
     args = positional(dispatcher, args, keywords)
     if not args:
@@ -77,7 +76,7 @@ def record(dispatcher, args, keywords):
         return None
     slots = np.concatenate([found[n][1] for n in positions], dtype=np.uint32)
     run = value_and_program_of(dispatcher, positions)
-    made = record_inside(run, functions_activated((x for x, _ in found), traced_type), slots, builder.next)
+    made = record_inside(run, functions_traced(x for x, _ in found), slots, builder.next)
     if made is None:
         return None
     value, marks, (constants, *columns, guards, places) = made
