@@ -16,8 +16,8 @@ from benchmarks.njit import Call, chain, clusters, inside, orbit, valley
 from benchmarks.processes import python
 
 CALLS = 1_000  # of a gradient inside of compiled code
-ROUNDS = 10  # gradients that a thread takes
-VALUES = 200  # plain values, which take about as long
+ROUNDS = 100  # gradients that a thread takes: short samples show which thread was the last
+VALUES = 2_000  # plain values, which take about as long
 PROCESSES = 3  # of which the fastest counts
 
 
