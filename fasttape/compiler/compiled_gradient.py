@@ -190,7 +190,6 @@ def bound(function, like, **namespace):
 
 def compiled_of(dispatcher, use, make, kind=active, **namespace):
     """What is compiled for one use of a user's function; `make(digest)` gives its code, once."""
-    load_sweep()
     made = MADE.setdefault(dispatcher, {})
     if use not in made:
         kept = is_cached(dispatcher)
@@ -205,6 +204,7 @@ def compiled_of(dispatcher, use, make, kind=active, **namespace):
 
 def value_and_adjoints_of(dispatcher, argnums, has_aux):
     """The compiled `driver` of a user's compiled function."""
+    load_sweep()
     use, kind = ("python", argnums, has_aux), first_output if has_aux else output
     return compiled_of(dispatcher, use, functools.partial(driver, argnums=argnums), of_output=kind)
 
@@ -223,6 +223,7 @@ def value_and_program_of(dispatcher, argnums):
 
 def njit_value_and_grad_of(dispatcher, argnums):
     """The compiled `njit_driver` of a user's compiled function."""
+    load_sweep()
     positions = argnums if isinstance(argnums, tuple) else (argnums,)
     make = functools.partial(njit_driver, argnums=argnums, positions=positions)
     return compiled_of(dispatcher, ("njit", argnums), make, of_output=only_output).compiled

@@ -119,17 +119,19 @@ def address_of(typingctx, array):
 @making_kernel
 def reverse(tape, first, count, y):
     """The adjoints of y by the `count` input slots from `first` on, behind a zero; the tape loses them all."""
-    words, found = header(tape), np.empty(count + 1)
+    words = header(tape)
     length, failed = words[LENGTH], words[FAILED]
     words[LENGTH], words[FAILED] = first, 0
     if failed:
         raise MemoryError(FULL)
-    if words[ROOM] < length:
-        make_adjoints(tape)
     last = np.int64(node_of(y) & np.uint64(LOW_HALF))
-    if dot_of(y) == 0.0 or last < first:
-        found[:] = 0.0
-    else:
+    live = dot_of(y) != 0.0 and last >= first
+    if live and words[ROOM] < length:
+        make_adjoints(tape)
+    found = np.empty(count + 1)  # behind all that may raise, which would not release it
+    if live:
         found[0] = dot_of(y)
         propagate(tape, first, count, last, address_of(found))
+    else:
+        found[:] = 0.0
     return found
