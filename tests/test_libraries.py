@@ -1,10 +1,12 @@
 """Functions compiled with all that they call: machine code once, and whatever is asked for elsewhere is there, too."""
 
+import pathlib
 import subprocess
 import sys
 
 import numba
 import pytest
+from recursive import even_and_odd
 
 if numba.config.DISABLE_JIT:
     pytest.skip("nothing is compiled", allow_module_level=True)
@@ -60,14 +62,7 @@ def test_exceptions_keep_their_arguments_at_every_depth():
 
 
 def test_functions_that_call_each_other():
-    @numba.njit
-    def even(n):
-        return True if n == 0 else odd(n - 1)
-
-    @numba.njit
-    def odd(n):
-        return False if n == 0 else even(n - 1)
-
+    even, odd = even_and_odd()
     caller = whole(lambda n: even(n))
     assert caller(10)
     assert not caller(7)
@@ -102,26 +97,21 @@ def test_what_is_compiled_afterwards_is_as_numba_makes_it():
 
 FIRST_OF_ALL = """
 import numba
+from recursive import even_and_odd
 from fasttape.compiler.jit import PLAIN
 from fasttape.compiler.libraries import compiled_in_parts
 
 with compiled_in_parts("first"):
     numba.njit(**PLAIN)(lambda x: x + 1.0).compile((numba.float64,))
 
-@numba.njit
-def even(n):
-    return True if n == 0 else odd(n - 1)
-
-@numba.njit
-def odd(n):
-    return False if n == 0 else even(n - 1)
-
+even, _ = even_and_odd()
 print(even(4))
 """
 
 
 def test_parts_are_what_a_process_compiles_first():
-    done = subprocess.run([sys.executable, "-c", FIRST_OF_ALL], check=True, capture_output=True, text=True)
+    command = [sys.executable, "-c", FIRST_OF_ALL]
+    done = subprocess.run(command, cwd=pathlib.Path(__file__).parent, check=True, capture_output=True, text=True)
     assert done.stdout == "True\n"
 
 

@@ -53,6 +53,7 @@ from numba.extending import (
 )
 from numba.np import numpy_support
 from numba.np.ufunc.dufunc import DUFunc
+from recursive import even_and_odd
 
 import fasttape
 from benchmarks.programs.memory import resident
@@ -990,14 +991,7 @@ class ToldCompiler(compiler.Compiler):
 
 @relies_on("RuntimeLinker")
 def test_recursive_functions_name_what_they_call():
-    @numba.njit
-    def even(n):
-        return True if n == 0 else odd(n - 1)
-
-    @numba.njit
-    def odd(n):
-        return False if n == 0 else even(n - 1)
-
+    even, _ = even_and_odd()
     assert even(4)
     names = [x.name for x in next(iter(even.overloads.values())).library._final_module.global_variables]
     (called,) = (x for x in names if x.startswith(RuntimeLinker.PREFIX))
