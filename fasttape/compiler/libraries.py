@@ -16,11 +16,6 @@ from numba.core.registry import cpu_target
 PARTS: weakref.WeakValueDictionary = weakref.WeakValueDictionary()  # by the names of their functions
 
 
-def defined(module):
-    """The names of the functions whose code is in a module."""
-    return {x.name for x in module.functions if not x.is_declaration}
-
-
 class Whole(JITCodeLibrary):
     """The code of a function and of all that it calls, of which there may be no other machine code."""
 
@@ -60,7 +55,8 @@ class Part(Whole):
             super()._finalize_final_module()
         else:
             self._finalized = True
-            for name in defined(self._final_module):
+            self.names = {x.name for x in self._final_module.functions if not x.is_declaration}
+            for name in self.names:
                 PARTS.setdefault(name, self)
 
     def complete(self):
@@ -73,7 +69,7 @@ class Part(Whole):
 
     def get_pointer_to_function(self, name):
         self._ensure_finalized()
-        if not self.is_whole and name not in defined(self._final_module):
+        if not self.is_whole and name not in self.names:
             return 0
         self.complete()
         return super().get_pointer_to_function(name)
