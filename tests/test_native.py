@@ -248,6 +248,25 @@ def test_long_programs_go_through_cells_that_are_used_again():
     assert np.array_equal(evaluate(lambda program: executor, tape.program, points)[0], expected)
 
 
+def test_calls_come_first():
+    """In each chunk, with what they need; operands before results, and guards in the order of the program."""
+
+    def f(x, y):
+        total = x
+        for k in range(60):
+            total = total * math.tanh(x * k) + math.log(total * total + y * y) / (x if y > k else y)
+        return total
+
+    for chunk in machine.layout(line(ft.record(f, 0.3, 0.2).gradient_tape().optimize().program)).chunks:
+        results = {x.slot: k for k, x in enumerate(chunk) if x.code != GUARD}
+        assert all(results.get(slot, -1) < k for k, x in enumerate(chunk) for slot in x.operands)
+        guards = [x.slot for x in chunk if x.code == GUARD]
+        assert guards == sorted(guards)
+        last = max((k for k, x in enumerate(chunk) if machine.is_called(x)), default=-1)
+        needed = {slot for x in chunk[: last + 1] for slot in x.operands}
+        assert all(machine.is_called(x) or x.slot in needed for x in chunk[: last + 1])
+
+
 @pytest.mark.skipif(
     bool(numba.config.DISABLE_JIT), reason="NumPy's tanh, of the twins, is not to the bit the C library's"
 )

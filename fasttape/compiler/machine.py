@@ -7,6 +7,7 @@ after another; what they hand on lives in cells of the workspace that are used a
 """
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from fasttape.compiler.emitter import Style
 from fasttape.compiler.jit import name_for
 from fasttape.compiler.loading import Target
 from fasttape.layout import GUARD
+from fasttape.ops import OPS
 
 CHUNK = 500  # operations of one function
 PARTIAL = 512  # partial sums, as the interpreter has them: point k belongs to the k-th, round and round
@@ -94,7 +96,32 @@ def cut(line: Line) -> list[list[Operation]]:
             rest.append(x)
     count = max(1, -(-len(rest) // CHUNK))
     borders = [k * len(rest) // count for k in range(count + 1)]
-    return [prologue, *(rest[start:stop] for start, stop in itertools.pairwise(borders))]
+    return [prologue, *(calls_first(rest[start:stop]) for start, stop in itertools.pairwise(borders))]
+
+
+def calls_first(chunk: list[Operation]) -> list[Operation]:
+    """A chunk in another order: what is called, with what it needs, before all other arithmetic.
+
+    A call leaves nothing in the registers, so whatever is computed before it and used behind it goes through memory.
+    """
+    last = math.inf, 0
+    depths: dict[int, int] = {}  # how many calls stand one behind another on the way to a slot
+    for x in chunk:
+        if x.code != GUARD:
+            depths[x.slot] = is_called(x) + max((depths.get(slot, 0) for slot in x.operands), default=0)
+    ranks = [last] * len(chunk)
+    wanted: dict[int, tuple[float, int]] = {}  # the first rank that a slot is an operand of
+    for k, x in reversed([*enumerate(chunk)]):
+        if x.code != GUARD:
+            ranks[k] = min((depths[x.slot], k) if is_called(x) else last, wanted.get(x.slot, last))
+        for slot in x.operands:
+            wanted[slot] = min(ranks[k], wanted.get(slot, last))
+    return [chunk[k] for k in sorted(range(len(chunk)), key=ranks.__getitem__)]
+
+
+def is_called(x: Operation) -> bool:
+    """Whether an operation is a function of a library."""
+    return x.code != GUARD and bool(OPS[x.code].vector)
 
 
 class Chunk:
@@ -221,7 +248,7 @@ def module(line: Line, style: Style) -> str:
             *needs.declared,
             *functions,
             "attributes #0 = { nounwind willreturn memory(none) }",
-            f"attributes #1 = {{ nounwind {bits} }}",
+            f'attributes #1 = {{ nounwind "stackrealign" {bits} }}',  # or a spilled register lies in two cache lines
         ]
     )
 
