@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from llvmlite import binding
 
-from fasttape.compiler import object_cache, vector
+from fasttape.compiler import object_cache, speculation, vector
 from fasttape.compiler.block import SCRATCH, Block, Needs, Value
 from fasttape.compiler.emitter import Style
 from fasttape.compiler.jit import name_for
@@ -127,8 +127,9 @@ def is_called(x: Operation) -> bool:
 class Chunk:
     """Writes one chunk."""
 
-    def __init__(self, line: Line, plan: Layout, style: Style, needs: Needs):
-        self.line, self.plan = line, plan
+    def __init__(self, line: Line, plan: Layout, style: Style, needs: Needs, *, plain: bool = False):
+        """Products are `plain` if their tests for zero are left out."""
+        self.line, self.plan, self.plain = line, plan, plain
         self.block = Block(style, needs)
         self.first_constant = 1 + line.inputs
         self.first_result = self.first_constant + len(line.constants)
@@ -146,7 +147,8 @@ class Chunk:
             if x.code == GUARD:
                 self.guard(operands[0], bool(x.parameter[0]), x.slot)
                 continue
-            result = block.row(x.code, operands, x.parameter, elementwise=x.elementwise)
+            code = speculation.plainly(x.code) if self.plain else x.code
+            result = block.row(code, operands, x.parameter, elementwise=x.elementwise)
             self.values[x.slot] = result
             if x.slot in self.plan.homes:
                 block.store(result, "%ws", self.plan.homes[x.slot] * block.style.size)
@@ -203,18 +205,27 @@ class Chunk:
             self.failed = self.block.fresh(f"load <{lanes} x i32>, ptr %failed, align {4 * lanes}")
         self.failed = self.block.fails(value, outcome, instruction, self.failed)
 
+    def repair(self):
+        """Compute points again, with tests, where the results of plain products are wrong."""
+        results = {x.slot: self.values[x.slot] for x in self.plan.chunks[1] if x.slot in self.targets}
+        stored = {self.side("%outs", k): value for slot, value in results.items() for k in self.targets[slot]}
+        speculation.repair(self.block, stored, f"call void @careful({ARGUMENTS})")
+
 
 PARAMETERS = "ptr noalias %ins, ptr noalias %outs, ptr noalias %ws, ptr noalias %failed, i64 %offset, ptr %entries"
+ARGUMENTS = PARAMETERS.replace("noalias ", "")
 LOOP = """
 define void @kernel({parameters}, i64 %to) #1 {{
 start:
 br label %loop
 loop:
-%block = phi i64 [%from, %start], [%next, %loop]
+%block = phi i64 [%from, %start], [%next, %turn]
 %offset = mul i64 %block, {bytes}
 %skipped = mul i64 %block, {skipped}
 %failed = getelementptr i8, ptr %fails, i64 %skipped
 {body}
+br label %turn
+turn:
 %next = add i64 %block, 1
 %more = icmp ult i64 %next, %to
 br i1 %more, label %loop, label %done
@@ -228,13 +239,17 @@ def module(line: Line, style: Style) -> str:
     """The IR of a line."""
     plan, needs = layout(line), Needs()
     written = [Chunk(line, plan, style, needs).write(k) for k in range(len(plan.chunks))]
-    functions = [f"define void @prologue({PARAMETERS}) #1 {{", *written[0], "ret void", "}"]
+    functions = function("define void @prologue", written[0])
     body = written[1]
     if len(written) > 2:
         for k, lines in enumerate(written[1:]):
-            functions += [f"define internal void @chunk{k}({PARAMETERS}) #1 noinline {{", *lines, "ret void", "}"]
-        arguments = PARAMETERS.replace("noalias ", "")
-        body = [f"call void @chunk{k}({arguments})" for k in range(len(written) - 1)]
+            functions += function(f"define internal void @chunk{k}", lines, "noinline")
+        body = [f"call void @chunk{k}({ARGUMENTS})" for k in range(len(written) - 1)]
+    elif is_speculative(line, plan, style):
+        functions += function("define internal void @careful", written[1], "noinline cold")
+        plain = Chunk(line, plan, style, needs, plain=True)
+        body = plain.write(1)
+        plain.repair()
     size = style.size
     parameters = PARAMETERS.replace("%failed", "%fails").replace("%offset", "%from")
     text = "\n".join(body)
@@ -251,6 +266,17 @@ def module(line: Line, style: Style) -> str:
             f'attributes #1 = {{ nounwind "stackrealign" {bits} }}',  # or a spilled register lies in two cache lines
         ]
     )
+
+
+def function(name: str, lines: Sequence[str], traits: str = "") -> list[str]:
+    """The definition of a function of one block of points."""
+    return [f"{name}({PARAMETERS}) #1 {traits} {{", *lines, "ret void", "}"]
+
+
+def is_speculative(line: Line, plan: Layout, style: Style) -> bool:
+    """Whether products are plain at first; an order of the tests, and long programs, are not worth a second copy."""
+    constants = dict(enumerate(line.constants, 1 + line.inputs))
+    return not style.strict and not line.sums and speculation.pays(plan.chunks[1], constants)
 
 
 def level_of(count: int) -> int:
