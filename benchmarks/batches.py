@@ -1,7 +1,9 @@
 """One function at many points: value and gradient of an option's price, and of a path of a process in 100 steps."""
 
 import functools
+import itertools
 import math
+import random
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -263,6 +265,21 @@ def recorded_operations(case) -> int:
     return case.operations * case.x.shape[1]
 
 
+def code_made(case):
+    """Machine code of a program that nobody has seen: the tape with other constants each time."""
+    program, seen = case.tape.program, itertools.count(random.SystemRandom().getrandbits(24))
+
+    def run():
+        Native(program._replace(constants=program.constants * (1.0 + next(seen) * 2.0**-40))).kernel(())
+
+    return run
+
+
+def code_loaded(case):
+    Native(case.tape.program).kernel(())
+    return lambda: Native(case.tape.program).kernel(()) and None
+
+
 @functools.lru_cache
 def peak(size) -> float:
     """Bytes beyond inputs and outputs in a process of its own."""
@@ -299,6 +316,16 @@ PROBLEMS = (
         ),
         count=recorded_operations,
         per="operation and point",
+    ),
+    Problem(
+        "paths-code",
+        "machine code of the path and its partials",
+        many_paths,
+        {"compiled": code_made, "from the cache": code_loaded},
+        (
+            Figure("seconds to compile", lambda t: t["compiled"], 0.15),
+            Figure("seconds from the cache", lambda t: t["from the cache"], 0.02),
+        ),
     ),
     Problem(
         "options-memory",

@@ -20,6 +20,7 @@ from fasttape.compiler import vector
 # What both LLVM and C99 call by these names is exact, so its bits are those of the interpreter
 INTRINSICS = frozenset({"sqrt", "fabs", "floor", "ceil", "trunc", "rint", "copysign"})
 DEEPEST = 3  # branches on one way through a rule
+ZEROS = "zeroinitializer"  # shorter to read than zero's bits, and the constant that a program has most of
 REAL = {"float64": "double", "float32": "float"}
 CODE_OF = {name: code for code, op in enumerate(ops.OPS) for name in op.names}
 COMPARISONS = {"oeq": operator.eq, "une": operator.ne, "olt": operator.lt, "ole": operator.le}
@@ -349,6 +350,8 @@ class Sketch:
     def choose(self, truth, x, y) -> "Number":
         x, y = (self.number(v) if isinstance(v, Truth) else v for v in (x, y))
         real = self.common((x, y)) if isinstance(x, Number) or isinstance(y, Number) else self.style.real
+        if self.name(x, real) == self.name(y, real):
+            return self.cast(x, real)
         kind = self.vector(real)
         condition = f"<{self.style.lanes} x i1> {truth.name}"
         return self.once(f"select {condition}, {kind} {self.name(x, real)}, {kind} {self.name(y, real)}", real)
@@ -357,9 +360,10 @@ class Sketch:
 def splat(value, real) -> str:
     """A constant that is the same at all points, in LLVM's spelling: the bits of a double."""
     value = np.float64(value) if real == "double" else np.float64(np.float32(value))
-    return f"splat ({real} 0x{struct.pack('>d', value).hex().upper()})"
+    bits = struct.pack(">d", value)
+    return f"splat ({real} 0x{bits.hex().upper()})" if any(bits) else ZEROS
 
 
 def spelled(constant) -> float:
     """The number that is spelled so."""
-    return struct.unpack(">d", bytes.fromhex(constant[-17:-1]))[0]
+    return 0.0 if constant == ZEROS else struct.unpack(">d", bytes.fromhex(constant[-17:-1]))[0]

@@ -104,6 +104,8 @@ def calls_first(chunk: list[Operation]) -> list[Operation]:
 
     A call leaves nothing in the registers, so whatever is computed before it and used behind it goes through memory.
     """
+    if not any(map(is_called, chunk)):
+        return chunk
     last = math.inf, 0
     depths: dict[int, int] = {}  # how many calls stand one behind another on the way to a slot
     for x in chunk:

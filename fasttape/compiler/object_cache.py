@@ -100,16 +100,19 @@ def checksum(key: str, data: bytes) -> bytes:
 def shrink(folder: pathlib.Path) -> None:
     """Remove the files that were not used for the longest time, until what is left fits."""
     found = []
-    for path in folder.iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            status = path.lstat()
-            found.append((status.st_mtime, status.st_size, path))
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                status = entry.stat(follow_symlinks=False)
+                found.append((status.st_mtime, status.st_size, entry.path))
     total = sum(size for _, size, _ in found)
-    for _, size, path in sorted(found):
+    if total > LIMIT:
+        found.sort()
+    for _, size, path in found:
         if total <= LIMIT:
             return
         with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+            os.unlink(path)
         total -= size
 
 
