@@ -1,5 +1,7 @@
 """Functions compiled with all that they call: machine code once, and whatever is asked for elsewhere is there, too."""
 
+import contextlib
+import gc
 import pathlib
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from recursive import even_and_odd
 if numba.config.DISABLE_JIT:
     pytest.skip("nothing is compiled", allow_module_level=True)
 
-from fasttape.compiler.libraries import Part, Whole, WholeCompiler
+from fasttape.compiler.libraries import Part, Whole, WholeCompiler, compiled_in_parts
 
 
 def whole(f, **options):
@@ -145,3 +147,17 @@ def test_another_process_loads_it_from_the_cache(tmp_path, monkeypatch):
             [sys.executable, str(tmp_path / "program.py")], check=True, capture_output=True, text=True
         )
         assert done.stdout.splitlines() == [f"10.0 {hits}", "('negative', -3.0)"]
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_the_collector_of_garbage_rests_and_then_does_what_it_did(collecting):
+    states = []
+    try:
+        (gc.enable if collecting else gc.disable)()
+        with contextlib.suppress(ValueError), compiled_in_parts("nothing"):
+            states.append(gc.isenabled())
+            raise ValueError
+        states.append(gc.isenabled())
+    finally:
+        gc.enable()
+    assert states == [False, collecting]
