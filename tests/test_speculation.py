@@ -97,3 +97,16 @@ def test_which_programs_keep_their_tests():
 
 def test_a_constant_exponent_lets_a_nan_through():
     assert "@careful" in text(Native(program(lambda x, y, z: (x * y) ** 1.5 * np.exp(z))))
+
+
+def test_programs_whose_products_lead_nowhere():
+    """A recording that nobody has optimized computes what no output needs."""
+
+    def slope(x):
+        ft.grad(lambda y: np.exp(y) * np.sin(y) * y)(x)
+        return x
+
+    executor = Native(ft.record(slope, 0.5).program)
+    assert "times" in {OPS[x.code].name for x in line(executor.program).operations}
+    found = runs(lambda _: executor, executor.program, np.array([[0.5], [math.inf]]))
+    assert found is None or found[0].tolist() == [[0.5], [math.inf]]

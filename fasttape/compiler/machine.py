@@ -276,9 +276,10 @@ def function(name: str, lines: Sequence[str], traits: str = "") -> list[str]:
 
 
 def is_speculative(line: Line, plan: Layout, style: Style) -> bool:
-    """Whether products are plain at first; an order of the tests, and long programs, are not worth a second copy."""
-    constants = dict(enumerate(line.constants, 1 + line.inputs))
-    return not style.strict and not line.sums and speculation.pays(plan.chunks[1], constants)
+    """Whether products are plain at first: if a wrong one can be seen in an output that is not added to others."""
+    chunk, constants = plan.chunks[1], dict(enumerate(line.constants, 1 + line.inputs))
+    seen = not {x.slot for x in chunk}.isdisjoint(line.outputs)
+    return seen and not style.strict and not line.sums and speculation.pays(chunk, constants)
 
 
 def level_of(count: int) -> int:

@@ -33,7 +33,7 @@ def pays(operations: Iterable, constants: dict[int, float]) -> bool:
     return TIMES in codes and GUARD not in codes and all(itertools.starmap(lets_nan_through, set(rows)))
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1 << 12)
 def lets_nan_through(code: int, known: Sequence[float | None], parameter: Sequence[int]) -> bool:
     """Whether a row is nan if any operand is; those that are `known` are constants."""
     rule = OPS[plainly(code)].value
