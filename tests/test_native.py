@@ -248,6 +248,27 @@ def test_long_programs_go_through_cells_that_are_used_again():
     assert np.array_equal(evaluate(lambda program: executor, tape.program, points)[0], expected)
 
 
+@each_target
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@settings(max_examples=15, deadline=None)
+@given(st.permutations(range(6)), st.integers(1, 6), st.permutations(range(7)), st.sampled_from([1, 8, 9, 37, 600]))
+def test_numbers_of_a_point_lie_anywhere_in_its_row(target, dtype, columns, count, places, size):
+    """Side by side or not, in any order; nothing else in the rows of the results is touched."""
+
+    def f(x):
+        return x * 2.0, x[::-1] + x
+
+    program = ft.record(f, np.ones(count, dtype)).program
+    x = np.random.default_rng(size).integers(-9, 9, (size, 6)).astype(dtype)
+    out, wanted = np.full((size, 14), 99.0, dtype), np.full((size, 14), 99.0, dtype)
+    used, chosen = x[:, columns[:count]], [*places[:count], *(7 + k for k in places[:count])]
+    wanted[:, chosen] = np.concatenate([used * 2, used[:, ::-1] + used], axis=1)
+    (sources, steps), (targets, target_steps) = at(x, 0), at(out, 0)
+    given = sources[columns[:count]], steps[:count], targets[chosen], target_steps[: 2 * count]
+    Native(program, target=target).run(Points(size, *given, np.full(size, HELD, np.int64)), 0, size)
+    assert np.array_equal(out, wanted)
+
+
 def test_calls_come_first():
     """In each chunk, with what they need; operands before results, and guards in the order of the program."""
 

@@ -5,6 +5,8 @@ the last few points, padded with the last one: a kernel never sees part of a reg
 program; there is one for each number of lanes and dtype.
 """
 
+import contextlib
+
 from llvmlite import ir
 
 from fasttape.compiler import vector
@@ -117,21 +119,19 @@ class Driver:
                 self.seen("ins", k, source)
             with apart:
                 self.seen("ins", k, self.row(k))
-                self.pack(source, step, self.row(k), count, whole, padded)
+                self.pack(k, source, step, count, whole, padded)
         self.want(k, source, step)
 
-    def pack(self, source, step, row, count, whole, padded):
-        """Fill a row."""
-        b, size = self.builder, word(self.size)
+    def pack(self, k, source, step, count, whole, padded):
+        """Fill a row, and the next one with it where both inputs stand side by side."""
+        b, size, row = self.builder, word(self.size), self.row(k)
         with b.if_then(b.icmp_signed("==", step, size)), self.steps(word(0), whole, self.lanes) as (j, _):
             together = self.load(self.place(source, j, size), self.vector, self.size)
             self.store(together, self.place(row, j, size), self.cell)
-        with b.if_then(b.icmp_signed("!=", step, size)), self.steps(word(0), whole, self.lanes) as (j, _):
-            packed, place = ir.Constant(self.vector, ir.Undefined), self.place(source, j, step)
-            for lane in range(self.lanes):
-                packed = b.insert_element(packed, self.load(place, self.real, self.size), ir.Constant(HALF, lane))
-                place = b.add(place, step)
-            self.store(packed, self.place(row, j, size), self.cell)
+        with b.if_then(b.icmp_signed("!=", step, size)), self.by_twos("source", k) as (two, single):
+            for width, chosen in enumerate((single, two), 1):
+                with chosen, self.steps(word(0), whole, self.lanes) as (j, _):
+                    self.gather(width, self.place(source, j, step), step, self.place(row, j, size))
         last = b.sub(count, word(1))
         with self.steps(whole, padded) as (j, _):
             at = b.select(b.icmp_unsigned("<", j, last), j, last)
@@ -149,7 +149,7 @@ class Driver:
             self.want(k, target, step)
             return
         with b.if_then(b.not_(beside)):
-            self.unpack(row, target, step, count, whole)
+            self.unpack(k, row, target, step, count, whole)
 
     def want(self, k, address, step):
         """Note what the next panel will touch, if anybody wants that before; see `tables`.
@@ -195,17 +195,65 @@ class Driver:
         function = cgutils.get_or_insert_function(self.module, kind, "llvm.prefetch.p0")
         self.builder.call(function, [self.pointer(address), *(ir.Constant(HALF, flag) for flag in (1, 3, 1))])
 
-    def unpack(self, row, target, step, count, whole):
-        """Take an output out of its row."""
-        b, size = self.builder, word(self.size)
-        with self.steps(word(0), whole, self.lanes) as (j, _):
-            numbers, place = self.load(self.place(row, j, size), self.vector, self.cell), self.place(target, j, step)
-            for lane in range(self.lanes):
-                self.store(b.extract_element(numbers, ir.Constant(HALF, lane)), place, self.size)
-                place = b.add(place, step)
+    def unpack(self, k, row, target, step, count, whole):
+        """Take an output out of its row, and the next one with it where both go side by side."""
+        size = word(self.size)
+        with self.by_twos("target", k) as (two, single):
+            for width, chosen in enumerate((single, two), 1):
+                with chosen, self.steps(word(0), whole, self.lanes) as (j, _):
+                    self.scatter(width, self.place(row, j, size), self.place(target, j, step), step)
         with self.steps(whole, count) as (j, _):
             x = self.load(self.place(row, j, size), self.real, self.size)
             self.store(x, self.place(target, j, step), self.size)
+
+    @contextlib.contextmanager
+    def by_twos(self, which, k):
+        """Contexts for the first of two inputs or outputs that stand side by side, and for one that has no such other.
+
+        They are numbers 2 i and 2 i + 1; nothing is left to do for the second.
+        """
+        b = self.builder
+        total = self.arguments["inputs" if which == "source" else "outputs"]
+        first, second = b.and_(k, word(-2)), b.or_(k, word(1))
+        second = b.select(b.icmp_unsigned("<", second, total), second, first)
+        apart = b.sub(self.item(f"{which}s", second), self.item(f"{which}s", first))
+        same = b.icmp_signed("==", *(self.item(f"{which}_steps", n) for n in (first, second)))
+        paired, is_first = b.and_(b.icmp_signed("==", apart, word(self.size)), same), b.icmp_signed("==", k, first)
+
+        @contextlib.contextmanager
+        def first_of(together):
+            with together, b.if_then(is_first):
+                yield
+
+        with b.if_else(paired) as (together, alone):
+            yield first_of(together), alone
+
+    def gather(self, width, place, step, row):
+        """A register for each of one or two rows, of numbers that stand side by side at each point."""
+        parts = []
+        for _ in range(self.lanes):
+            parts.append(self.load(place, ir.VectorType(self.real, width), self.size))
+            place = self.builder.add(place, step)
+        while len(parts) > 1:
+            parts = [self.shuffled(x, y, range(2 * x.type.count)) for x, y in zip(parts[::2], parts[1::2], strict=True)]
+        for n in range(width):
+            numbers = self.shuffled(*parts, *parts, range(n, width * self.lanes, width))
+            self.store(numbers, self.place(row, self.arguments["points"], word(n * self.size)), self.cell)
+
+    def scatter(self, width, row, place, step):
+        """The inverse of `gather`."""
+        rows = [self.place(row, self.arguments["points"], word(n * self.size)) for n in range(width)]
+        numbers = [self.load(x, self.vector, self.cell) for x in rows]
+        order = [lane + n * self.lanes for lane in range(self.lanes) for n in range(width)]
+        together = self.shuffled(numbers[0], numbers[-1], order)
+        for lane in range(self.lanes):
+            part = self.shuffled(together, together, range(lane * width, (lane + 1) * width))
+            self.store(part, place, self.size)
+            place = self.builder.add(place, step)
+
+    def shuffled(self, x, y, order):
+        """Chosen numbers of two registers."""
+        return self.builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(HALF, len(order)), list(order)))
 
     def note(self, first, count):
         """Widen the numbers of the guards that failed, where somebody asks for them."""
