@@ -208,10 +208,17 @@ class Chunk:
         self.failed = self.block.fails(value, outcome, instruction, self.failed)
 
     def repair(self):
-        """Compute points again, with tests, where the results of plain products are wrong."""
+        """Take from `@careful`, which stores them, all results of the points where one of plain products is wrong."""
+        block, kind = self.block, self.block.kind
         results = {x.slot: self.values[x.slot] for x in self.plan.chunks[1] if x.slot in self.targets}
-        stored = {self.side("%outs", k): value for slot, value in results.items() for k in self.targets[slot]}
-        speculation.repair(self.block, stored, f"call void @careful({ARGUMENTS})")
+        wrong, some = speculation.wrong_points(block, results.values())
+        block.lines += [f"br i1 {some}, label %again, label %turn", "again:", f"call void @careful({ARGUMENTS})"]
+        for slot, x in results.items():
+            for k in self.targets[slot]:
+                place = self.side("%outs", k)
+                careful = block.load(place, 0, aligned=False)
+                choice = f"select <{block.style.lanes} x i1> {wrong}, {kind} {careful.name}, {kind} {x.name}"
+                block.store(Value(block.fresh(choice)), place, 0, aligned=False)
 
 
 PARAMETERS = "ptr noalias %ins, ptr noalias %outs, ptr noalias %ws, ptr noalias %failed, i64 %offset, ptr %entries"

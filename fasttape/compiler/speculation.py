@@ -50,17 +50,12 @@ def lets_nan_through(code: int, known: Sequence[float | None], parameter: Sequen
     return True
 
 
-def repair(block: Block, stored: dict[str, Value], careful: str) -> None:
-    """Where a result is nan take all of that point from `careful`, a call that stores them at the same addresses."""
+def wrong_points(block: Block, results: Iterable[Value]) -> tuple[str, str]:
+    """The truth, at each point, that a result is nan, and that it is at some point."""
     lanes, kind = block.style.lanes, block.kind
-    names = list(dict.fromkeys(x.name for x in stored.values()))
+    names = list(dict.fromkeys(x.name for x in results))
     pairs = itertools.zip_longest(names[::2], names[1::2], fillvalue=names[-1])
     tests = [block.fresh(f"fcmp uno {kind} {x}, {y}") for x, y in pairs]
     wrong = functools.reduce(lambda x, y: block.fresh(f"or <{lanes} x i1> {x}, {y}"), tests)
     bits = block.fresh(f"bitcast <{lanes} x i1> {wrong} to i{lanes}")
-    some = block.fresh(f"icmp ne i{lanes} {bits}, 0")
-    block.lines += [f"br i1 {some}, label %again, label %turn", "again:", careful]
-    for address, x in stored.items():
-        tested = block.load(address, 0, aligned=False)
-        chosen = block.fresh(f"select <{lanes} x i1> {wrong}, {kind} {tested.name}, {kind} {x.name}")
-        block.store(Value(chosen), address, 0, aligned=False)
+    return wrong, block.fresh(f"icmp ne i{lanes} {bits}, 0")
