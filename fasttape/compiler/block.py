@@ -92,7 +92,7 @@ class Block:
         self.lines.append(f"store {self.kind} {x.name}, ptr {place}, align {self.alignment(aligned)}")
 
     def alignment(self, aligned) -> int:
-        return self.style.size if aligned else self.style.size // self.style.lanes
+        return self.style.alignment if aligned else self.style.size // self.style.lanes
 
     def fails(self, x: Value, outcome, instruction, before) -> str:
         """The numbers of the guards that failed: this one where none has before and `x` has not the outcome."""

@@ -55,6 +55,11 @@ class Style(NamedTuple):
         """Bytes of a cell: one number of the program at each point."""
         return self.lanes * vector.BITS[self.dtype] // 8
 
+    @property
+    def alignment(self) -> int:
+        """Of cells, in bytes: a register, or a number where there are none."""
+        return min(vector.WIDTHS.get(self.registers, self.size * 8) // 8, self.size)
+
     def vector(self, real) -> str:
         return f"<{self.lanes} x {real}>"
 
@@ -226,14 +231,16 @@ class Sketch:
         op, real = ops.OPS[code], self.common(operands)
         if op.vector and (elementwise or not self.style.strict):
             form = vector.form(op.vector, op.arity, "float64" if real == "double" else "float32", self.style.registers)
-            if form is not None and form.lanes == self.style.lanes:
-                return self.call(form.name, operands, real)
+            if form is not None and self.style.lanes % form.lanes == 0:
+                names = [self.name(x, real) for x in operands]
+                return self.call_by_registers(form, names, real, self.style.lanes)
         if code in self.inside:
             names = [name for name in INTRINSICS if name in {x.rpartition(".")[2] for x in op.names}]
             if not names:
                 raise NotEmittedError(op.name)
             suffix = f"v{self.style.lanes}{'f64' if real == 'double' else 'f32'}"
-            return self.call(f"llvm.{names[0]}.{suffix}", operands, real)
+            given = [self.name(x, real) for x in operands]
+            return self.call(f"llvm.{names[0]}.{suffix}", given, real, self.style.lanes)
         rule = ops.rebound(op.value, lambda name, value: Mathematics(self) if value is math else None)
         self.inside.append(code)
         result = self.every_way(rule, operands)
@@ -320,12 +327,28 @@ class Sketch:
     def negative(self, x) -> "Number":
         return self.once(f"fneg {self.vector(x.real)} {x.name}", x.real)
 
-    def call(self, function, operands, real) -> "Number":
+    def call(self, function, names, real, lanes) -> "Number":
         """A function of several numbers at once."""
-        kind = self.vector(real)
-        self.declared[f"declare {kind} @{function}({', '.join([kind] * len(operands))}) #0"] = None
-        arguments = ", ".join(f"{kind} {self.name(x, real)}" for x in operands)
+        kind = f"<{lanes} x {real}>"
+        self.declared[f"declare {kind} @{function}({', '.join([kind] * len(names))}) #0"] = None
+        arguments = ", ".join(f"{kind} {x}" for x in names)
         return self.once(f"call {kind} @{function}({arguments})", real)
+
+    def call_by_registers(self, form, names, real, lanes) -> "Number":
+        """A function of one register, for each register of its operands."""
+        if lanes == form.lanes:
+            return self.call(form.name, names, real, lanes)
+        kind, half = f"<{lanes} x {real}>", lanes // 2
+        halves = []
+        for start in (0, half):
+            cut = [self.shuffled(f"{kind} {x}, {kind} {x}", range(start, start + half), real).name for x in names]
+            halves.append(self.call_by_registers(form, cut, real, half).name)
+        return self.shuffled(", ".join(f"<{half} x {real}> {x}" for x in halves), range(lanes), real)
+
+    def shuffled(self, operands, order, real) -> "Number":
+        """Chosen numbers of two operands."""
+        places = ", ".join(f"i32 {k}" for k in order)
+        return self.once(f"shufflevector {operands}, <{len(order)} x i32> <{places}>", real)
 
     def compare(self, predicate, x, y):
         """The truth of a comparison, at all points or known beforehand."""

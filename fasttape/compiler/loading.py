@@ -10,6 +10,7 @@ from fasttape.compiler import object_cache, vector
 from fasttape.compiler.objects import address_of
 
 MATHEMATICS = "libm.so.6"
+TOGETHER = 2  # registers of numbers side by side: while one waits for a result the other goes on
 
 
 class Target(NamedTuple):
@@ -20,8 +21,8 @@ class Target(NamedTuple):
     registers: str  # their letter in the vector ABI; nothing where numbers are computed one by one
 
     def lanes(self, dtype: str) -> int:
-        bits = {letter: bits for _, letter, bits in vector.REGISTERS}.get(self.registers, 0)
-        return max(bits // vector.BITS[dtype], 1)
+        """Numbers that are computed side by side."""
+        return max(TOGETHER * vector.WIDTHS.get(self.registers, 0) // vector.BITS[dtype], 1)
 
     def machine(self, level: int) -> Any:
         """LLVM's code generator."""

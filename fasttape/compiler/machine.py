@@ -162,8 +162,7 @@ class Chunk:
                 if slot < self.first_result or slot in prologue:
                     self.output(slot)
         if self.failed:
-            lanes = block.style.lanes
-            block.lines.append(f"store <{lanes} x i32> {self.failed}, ptr %failed, align {4 * lanes}")
+            block.lines.append(f"store <{block.style.lanes} x i32> {self.failed}, ptr %failed, align 4")
         return block.lines
 
     def value(self, slot):
@@ -204,7 +203,7 @@ class Chunk:
         """Note the instruction at the points where no guard has failed before and this one does."""
         lanes = self.block.style.lanes
         if not self.failed:
-            self.failed = self.block.fresh(f"load <{lanes} x i32>, ptr %failed, align {4 * lanes}")
+            self.failed = self.block.fresh(f"load <{lanes} x i32>, ptr %failed, align 4")
         self.failed = self.block.fails(value, outcome, instruction, self.failed)
 
     def repair(self):
@@ -264,7 +263,8 @@ def module(line: Line, style: Style) -> str:
     text = "\n".join(body)
     functions.append(LOOP.format(parameters=parameters, bytes=size, skipped=4 * style.lanes, body=text))
     numbers = [f"i64 {n}" for n in (plan.cells * size, len(needs.called), *sorted(needs.called))]
-    bits = f'"min-legal-vector-width"="{8 * size}" "prefer-vector-width"="{8 * size}"'
+    width = 8 * style.alignment
+    bits = f'"min-legal-vector-width"="{width}" "prefer-vector-width"="{width}"'
     return "\n".join(
         [
             f'target triple = "{binding.get_process_triple()}"',

@@ -20,6 +20,7 @@ ARGUMENTS = (
     *("kernel", "prologue", "sources", "source_steps", "inputs", "targets", "target_steps", "outputs", "failed"),
     *("first", "last", "points", "workspace", "panels", "fails", "ins", "outs", "ahead", "entries"),
 )
+ALIGNED = 64  # bytes: rows start at multiples of so many, or of their blocks' size
 STREAMS = 64  # inputs and outputs in columns that are read and written where they are
 GROUP = 2  # blocks between which memory is asked for
 
@@ -34,7 +35,7 @@ class Driver:
     def __init__(self, dtype: str, lanes: int):
         self.lanes, self.size = lanes, vector.BITS[dtype] // 8
         self.real = ir.DoubleType() if dtype == "float64" else ir.FloatType()
-        self.vector, self.cell = ir.VectorType(self.real, lanes), lanes * self.size
+        self.vector, self.cell = ir.VectorType(self.real, lanes), min(lanes * self.size, ALIGNED)
         self.module = ir.Module("driver")
         function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [WORD] * len(ARGUMENTS)), "run")
         self.arguments = dict(zip(ARGUMENTS, function.args, strict=True))

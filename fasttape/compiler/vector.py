@@ -17,6 +17,7 @@ cgutils = Late("numba.core.cgutils")
 LIBRARY = "libmvec.so.1"
 REGISTERS = (("avx512f", "e", 512), ("avx2", "d", 256), ("sse4.1", "b", 128))  # feature, letter in the ABI, bits
 BITS = {"float64": 64, "float32": 32}
+WIDTHS = {letter: bits for _, letter, bits in REGISTERS}
 
 
 @functools.cache
@@ -40,7 +41,7 @@ class Form(NamedTuple):
 @functools.cache
 def form(function: str, arity: int, dtype: str, letter: str) -> Form | None:
     """The form of a function for the registers of one kind, if libmvec has it."""
-    bits = {letter: bits for _, letter, bits in REGISTERS}.get(letter, 0)
+    bits = WIDTHS.get(letter, 0)
     if not bits or library() is None:
         return None
     lanes = bits // BITS[dtype]
