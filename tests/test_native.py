@@ -21,7 +21,8 @@ from fasttape.compiler import machine
 from fasttape.compiler.loading import Target, host
 from fasttape.errors import UnsupportedError
 from fasttape.execute import native
-from fasttape.execute.native import Native, line
+from fasttape.execute.kernels import line
+from fasttape.execute.native import Native
 from fasttape.execute.points import HELD, PointByPoint, Points
 from fasttape.layout import GUARD
 from fasttape.ops import CODE, INTEGER, OPS

@@ -20,7 +20,8 @@ from fasttape.compiler import jit, loading, machine, object_cache
 from fasttape.compiler.late import DISABLED
 from fasttape.compiler.loading import Target, host
 from fasttape.compiler.sweeps import sweep
-from fasttape.execute.native import Native, line
+from fasttape.execute.kernels import line
+from fasttape.execute.native import Native
 from fasttape.ops import CODE, OPS
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="object code is kept on disk on Linux")
@@ -139,11 +140,11 @@ def test_each_difference_has_a_key_of_its_own(folder):
     ]
     count = len(files(folder))
     for executor in variants:
-        executor.kernel(())
-    variants[0].kernel((0,))
+        executor.code(())
+    variants[0].code((0,))
     assert len(files(folder)) - count == len(variants) + 1
     for executor in variants:
-        executor.kernel(())
+        executor.code(())
     assert len(files(folder)) - count == len(variants) + 1
 
 
@@ -233,9 +234,10 @@ PROGRAM = """
 import hashlib, math, pathlib, os
 import fasttape as ft
 from fasttape.execute.entries import needs
-from fasttape.execute.native import Native, line
+from fasttape.execute.kernels import line
+from fasttape.execute.native import Native
 program = ft.record(lambda x: math.exp(x) * 2.5 + x, 1.0).program
-Native(program).kernel(())
+Native(program).code(())
 needs(program.columns)
 for path in sorted(pathlib.Path(os.environ["FASTTAPE_CACHE_DIR"]).glob("*.o")):
     print(path.name, hashlib.sha256(path.read_bytes()).hexdigest())

@@ -13,7 +13,8 @@ from test_points import evaluate
 
 import fasttape as ft
 from fasttape.compiler import machine, speculation
-from fasttape.execute.native import Native, line
+from fasttape.execute.kernels import line
+from fasttape.execute.native import Native
 from fasttape.execute.points import PointByPoint
 from fasttape.ops import INTEGER, OPS
 

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 from fasttape.compiler.emitter import Recipe, Style, recipe, splat
 from fasttape.layout import LANES_FORWARD, LANES_STRICT
-from fasttape.ops import OPS
+from fasttape.ops import CODE, OPS
 
+NEG = CODE["neg"]
 SCRATCH = 4  # cells at the beginning of a workspace: three operands and a result, for rows that are called
 
 
@@ -36,6 +37,7 @@ class Block:
     def __init__(self, style: Style, needs: Needs):
         self.style, self.needs = style, needs
         self.kind = style.vector(style.real)
+        self.cell, self.number = style.alignment, style.size // style.lanes  # bytes
         self.lines: list[str] = []
         self.known: dict[str, str] = {}  # registers by instruction
 
@@ -57,6 +59,17 @@ class Block:
                 name = self.known[instruction] = self.fresh(instruction)
             names.append(name)
         return Value(found.result.format(*names), truth=found.truth.format(*names))
+
+    def multiply_add(self, x: Value, y: Value, z: Value, minus_product: bool, minus_term: bool) -> Value:
+        """x y + z, or with other signs, rounded once if the processor can."""
+        function = f"llvm.fmuladd.v{self.style.lanes}{'f64' if self.style.real == 'double' else 'f32'}"
+        self.needs.declared[f"declare {self.kind} @{function}({self.kind}, {self.kind}, {self.kind}) #0"] = None
+        first, last = (self.negative(v).name if minus else v.name for v, minus in ((x, minus_product), (z, minus_term)))
+        arguments = ", ".join(f"{self.kind} {name}" for name in (first, y.name, last))
+        return Value(self.fresh(f"call {self.kind} @{function}({arguments})"))
+
+    def negative(self, x: Value) -> Value:
+        return self.row(NEG, [x])
 
     def called(self, code, operands, parameter=0) -> Value:
         """A row by its entry, which goes through the points."""
@@ -85,14 +98,11 @@ class Block:
     def load(self, base, offset, *, aligned=True) -> Value:
         """The numbers that stand so many bytes behind an address."""
         place = self.address(base, offset)
-        return Value(self.fresh(f"load {self.kind}, ptr {place}, align {self.alignment(aligned)}"))
+        return Value(self.fresh(f"load {self.kind}, ptr {place}, align {self.cell if aligned else self.number}"))
 
     def store(self, x: Value, base, offset, *, aligned=True):
         place = self.address(base, offset)
-        self.lines.append(f"store {self.kind} {x.name}, ptr {place}, align {self.alignment(aligned)}")
-
-    def alignment(self, aligned) -> int:
-        return self.style.alignment if aligned else self.style.size // self.style.lanes
+        self.lines.append(f"store {self.kind} {x.name}, ptr {place}, align {self.cell if aligned else self.number}")
 
     def fails(self, x: Value, outcome, instruction, before) -> str:
         """The numbers of the guards that failed: this one where none has before and `x` has not the outcome."""

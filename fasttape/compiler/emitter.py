@@ -43,7 +43,7 @@ class Style(NamedTuple):
 
     dtype: str
     lanes: int
-    strict: bool  # no contraction, no function of libmvec: the bits of the interpreter
+    strict: bool  # nothing is contracted, no function of libmvec: the bits of the interpreter
     registers: str  # the letter of the registers in the vector ABI, or nothing
 
     @property
@@ -204,7 +204,6 @@ class Sketch:
 
     def __init__(self, style: Style, opened: int):
         self.style, self.opened = style, opened
-        self.flags = "" if style.strict else "contract "
         self.instructions: list[str] = []
         self.declared: dict[str, None] = {}
         self.known: dict[str, Number | Truth] = {}  # by instruction
@@ -321,8 +320,7 @@ class Sketch:
             return self.cast(y if isinstance(x, float) else x, self.common((x, y)))
         real = self.common((x, y))
         left, right = self.name(x, real), self.name(y, real)
-        reciprocal = "arcp " if instruction == "fdiv" and not self.style.strict else ""
-        return self.once(f"{instruction} {self.flags}{reciprocal}{self.vector(real)} {left}, {right}", real)
+        return self.once(f"{instruction} {self.vector(real)} {left}, {right}", real)
 
     def negative(self, x) -> "Number":
         return self.once(f"fneg {self.vector(x.real)} {x.name}", x.real)

@@ -9,21 +9,20 @@ after another; what they hand on lives in cells of the workspace that are used a
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from llvmlite import binding
 
 from fasttape.compiler import object_cache, speculation, vector
 from fasttape.compiler.block import SCRATCH, Block, Needs, Value
+from fasttape.compiler.contraction import ADD, DIV, MUL, NOTHING, RECIPROCAL, SUB, contraction
 from fasttape.compiler.emitter import Style
-from fasttape.compiler.jit import name_for
 from fasttape.compiler.loading import Target
 from fasttape.layout import GUARD
 from fasttape.ops import OPS
 
 CHUNK = 500  # operations of one function
 PARTIAL = 512  # partial sums, as the interpreter has them: point k belongs to the k-th, round and round
-LEVELS = ((300, 2), (1 << 62, 0))  # up to so many operations LLVM works that hard
 
 
 class Operation(NamedTuple):
@@ -138,20 +137,24 @@ class Chunk:
         self.targets: dict[int, list[int]] = {}
         for k, slot in enumerate(line.outputs):
             self.targets.setdefault(slot, []).append(k)
+        self.kept = plan.homes.keys() | self.targets.keys()
         self.values: dict[int, Value] = {}
+        self.contraction = NOTHING
         self.failed = ""
 
     def write(self, number: int) -> list[str]:
         """The instructions of chunk `number`."""
         block = self.block
+        if not block.style.strict:
+            multiplies = (MUL, speculation.TIMES) if self.plain else (MUL,)
+            self.contraction = contraction(self.plan.chunks[number], self.kept, multiplies)
         for x in self.plan.chunks[number]:
-            operands = [self.value(slot) for slot in x.operands]
             if x.code == GUARD:
-                self.guard(operands[0], bool(x.parameter[0]), x.slot)
+                self.guard(self.value(x.operands[0]), bool(x.parameter[0]), x.slot)
                 continue
-            code = speculation.plainly(x.code) if self.plain else x.code
-            result = block.row(code, operands, x.parameter, elementwise=x.elementwise)
-            self.values[x.slot] = result
+            if x.slot in self.contraction.products:
+                continue
+            result = self.values[x.slot] = self.result(x)
             if x.slot in self.plan.homes:
                 block.store(result, "%ws", self.plan.homes[x.slot] * block.style.size)
             if number:
@@ -164,6 +167,20 @@ class Chunk:
         if self.failed:
             block.lines.append(f"store <{block.style.lanes} x i32> {self.failed}, ptr %failed, align 4")
         return block.lines
+
+    def result(self, x: Operation) -> Value:
+        """What an operation computes."""
+        block, products = self.block, self.contraction.products
+        fused = [k for k, slot in enumerate(x.operands) if slot in products] if x.code in (ADD, SUB) else ()
+        for place in fused:
+            factors, other = map(self.value, products[x.operands[place]]), self.value(x.operands[1 - place])
+            minus = [x.code == SUB and place == k for k in (1, 0)]
+            return block.multiply_add(*factors, other, *minus)
+        operands = [self.value(slot) for slot in x.operands]
+        if x.code == DIV and x.operands[1] in self.contraction.divisors:
+            return block.row(MUL, [operands[0], block.row(RECIPROCAL, operands[1:])])
+        code = speculation.plainly(x.code) if self.plain else x.code
+        return block.row(code, operands, x.parameter, elementwise=x.elementwise)
 
     def value(self, slot):
         """The number in a slot, in a register."""
@@ -289,14 +306,8 @@ def is_speculative(line: Line, plan: Layout, style: Style) -> bool:
     return seen and not style.strict and not line.sums and speculation.pays(chunk, constants)
 
 
-def level_of(count: int) -> int:
-    """How hard LLVM works on so many operations."""
-    return next(level for most, level in LEVELS if count <= most)
-
-
-def object_code(key: Sequence[Any], write: Callable[[], str], target: Target, level: int) -> bytes:
-    """The object code for some IR, which is written if that is not on disk under its key."""
-    name = name_for(target, level, *key)
+def object_code(name: str, write: Callable[[], str], target: Target, level: int) -> bytes:
+    """The object code for some IR, which is written if that is not on disk under its name."""
     data = object_cache.load(name)
     if data is None:
         data = target.machine(level).emit_object(binding.parse_assembly(write()))

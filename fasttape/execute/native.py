@@ -1,45 +1,35 @@
 """Native: a program as machine code of its own, several points at a time in the lanes of a register.
 
-Code is compiled when points first come that share the same inputs, and kept on disk. The bits of a point are the same
-whichever points are computed together; in strict mode they are the interpreter's.
+Code is compiled when points first come that share the same inputs, and kept on disk; that of a long program is compiled
+again when it has been at work for a while. The bits of a point are the same whichever points are computed together, and
+however the code was compiled; in strict mode they are the interpreter's.
 """
 
 import ctypes
 import functools
-import hashlib
 import threading
 from typing import NamedTuple
 
 import numpy as np
 
-from fasttape import ops
 from fasttape.compiler import machine, panels
-from fasttape.compiler.block import kind_of
 from fasttape.compiler.emitter import Style
-from fasttape.compiler.late import DISABLED
+from fasttape.compiler.jit import name_for
 from fasttape.compiler.loading import Code, Target, host
-from fasttape.compiler.machine import Line, Operation
 from fasttape.decode import count_operations
 from fasttape.errors import UnsupportedError
 from fasttape.execute.blocks import LINE
-from fasttape.execute.entries import link_rows, table
+from fasttape.execute.entries import table
 from fasttape.execute.interpreter import address
-from fasttape.execute.operations import operations
+from fasttape.execute.kernels import WELL, Tiers
 from fasttape.execute.points import HELD, Points
-from fasttape.layout import CALL, DOT, GEMM, GUARD
+from fasttape.layout import CALL, DOT, GEMM
 from fasttape.program import Program
 
 FEW, MANY = 1 << 15, 1 << 18  # bytes of panels: in the first-level cache, or in the second to go far in each column
 FOLLOWED = 8  # inputs and outputs that the processor fetches ahead by itself
 MOST = 20_000  # operations: compiling more takes longer than a second
 RUN = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(panels.ARGUMENTS))
-
-
-class Kernel(NamedTuple):
-    """Code of a program that is ready to run."""
-
-    code: Code
-    workspace: int  # bytes
 
 
 class Native:
@@ -55,7 +45,7 @@ class Native:
         self.style = Style(dtype, self.target.lanes(dtype), strict, self.target.registers)
         self.lanes = self.style.lanes
         self.entries = address(table(program.dtype))  # which lives as long as the process
-        self.kernels: dict[tuple[int, ...], Kernel] = {}
+        self.codes: dict[tuple[int, ...], Tiers] = {}
         self.lock = threading.Lock()
 
     def run(self, points: Points, first: int, last: int) -> None:
@@ -64,7 +54,8 @@ class Native:
             return
         program, size = self.program, self.program.dtype.itemsize
         shared = np.flatnonzero(points.source_steps == 0).tolist() if points.size > 1 else ()
-        kernel = self.kernel(tuple(shared))
+        tiers = self.code(tuple(shared))
+        kernel = tiers.kernel
         n, m = program.inputs, program.outputs.size
         panel = self.panel_points(n + m)
         rows = kernel.workspace // 8  # where things lie in the memory of this call, in words
@@ -87,8 +78,11 @@ class Native:
         failed = address(points.failed) if points.failed.size else 0
         ahead = at(ins + n + m) if n + m > FOLLOWED else 0
         room = at(0), at(rows), at(fails), at(ins), at(ins + n), ahead
-        around = driver(self.style, self.target)  # held while it runs: another thread's may take its place in the cache
+        around = driver(
+            kernel.style, self.target
+        )  # held while it runs: another thread's may take its place in the cache
         around.run(*kernel.code.functions, *given, failed, first, last, panel, *room, self.entries)
+        tiers.ran(last - first)
 
     def panel_points(self, rows) -> int:
         """How many points the panels hold: a multiple of the lanes, and of 16."""
@@ -96,39 +90,12 @@ class Native:
         room = FEW if rows <= panels.STREAMS else MANY
         return max(1, room // max(rows * self.program.dtype.itemsize, 1) // step) * step
 
-    def kernel(self, shared) -> Kernel:
+    def code(self, shared) -> Tiers:
         """The code for points that share some inputs."""
         with self.lock:
-            if shared not in self.kernels:
-                self.kernels[shared] = load(self.program, self.style, self.target, shared, self.sums)
-            return self.kernels[shared]
-
-
-def load(program: Program, style: Style, target: Target, shared=(), sums: int = 0) -> Kernel:
-    """The code of a program for points that share some inputs."""
-    text = hashlib.sha256()
-    for part in (*program.columns, program.constants, program.outputs):
-        text.update(f"{part.size} ".encode() + part.tobytes())
-    key = text.hexdigest(), program.inputs, style, shared, sums
-    level = machine.level_of(count_operations(program))
-    data = machine.object_code(key, lambda: machine.module(line(program, shared, sums), style), target, level)
-    code = Code(data, target, "kernel", "prologue")
-    workspace, count = code.words("needs", 2)
-    called = code.words("needs", 2 + count)[2:]
-    if called and DISABLED:
-        raise UnsupportedError(
-            "this tape cannot be compiled to machine code while NUMBA_DISABLE_JIT is set: Numba compiles "
-            f"{', '.join(ops.OPS[row].name for row in called)}"
-        )
-    for row in called:
-        link_rows([row], kind_of(row), program.dtype)
-    return Kernel(code, workspace)
-
-
-def line(program: Program, shared=(), sums: int = 0) -> Line:
-    """A program as a straight line; of the inputs some are shared by all points."""
-    constants, outputs = program.constants.tolist(), program.outputs.tolist()
-    return Line(straight(program), program.inputs, constants, outputs, frozenset(1 + k for k in shared), sums)
+            if shared not in self.codes:
+                self.codes[shared] = Tiers(self.program, self.style, self.target, shared, self.sums)
+            return self.codes[shared]
 
 
 def refusal(program: Program, *, strict: bool = False) -> str:
@@ -143,22 +110,6 @@ def refusal(program: Program, *, strict: bool = False) -> str:
     return f"it has {count:,} operations, of which machine code takes {MOST:,}" if count > MOST else ""
 
 
-def straight(program: Program) -> list[Operation]:
-    """The operations of a program one by one."""
-    found = operations(program)
-    columns = found.ops, found.results, found.parameters, found.instructions, found.arrays, *found.operands
-    made = []
-    for code, slot, parameter, instruction, array, *operands in zip(*(x.tolist() for x in columns), strict=True):
-        if code == GUARD:
-            made.append(Operation(instruction, GUARD, (operands[0],), (parameter,)))
-            continue
-        op = ops.OPS[code]
-        integer = ops.INTEGER in op.traits
-        given = (parameter,) if integer else ()
-        made.append(Operation(slot, code, tuple(operands[: op.arity - integer]), given, array))
-    return made
-
-
 class Driver(NamedTuple):
     """The code around kernels."""
 
@@ -169,6 +120,6 @@ class Driver(NamedTuple):
 @functools.cache
 def driver(style: Style, target: Target) -> Driver:
     """The driver for some registers and dtype."""
-    key = "driver", style.dtype, style.lanes
-    code = Code(machine.object_code(key, lambda: panels.text(style.dtype, style.lanes), target, 2), target, "run")
+    name = name_for(target, WELL, "driver", style.dtype, style.lanes)
+    code = Code(machine.object_code(name, lambda: panels.text(style.dtype, style.lanes), target, WELL), target, "run")
     return Driver(code, RUN(code.functions[0]))

@@ -10,7 +10,8 @@ from fasttape.decode import count_operations
 from fasttape.execute.blocks import LINE
 from fasttape.execute.entries import table
 from fasttape.execute.interpreter import address
-from fasttape.execute.native import load, refusal
+from fasttape.execute.kernels import SHORT, SOON, WELL, Source
+from fasttape.execute.native import refusal
 from fasttape.program import Program
 
 WIDEST = 32  # operations in an instruction, on average: with more the interpreter is about as fast
@@ -29,7 +30,8 @@ class Single:
     """
 
     def __init__(self, program: Program, sources: np.ndarray, targets: np.ndarray):
-        kernel = load(program, Style(program.dtype.name, 1, True, ""), host())
+        level = WELL if count_operations(program) <= SHORT else SOON
+        kernel = Source(program, Style(program.dtype.name, 1, True, ""), host(), level).kernel()
         self.failed = np.full(1, -1)
         self.kept = kernel, sources, targets, np.empty(kernel.workspace + LINE, np.uint8)
         room = -(-address(self.kept[-1]) // LINE) * LINE
