@@ -30,16 +30,17 @@ def word(number):
 
 
 class Driver:
-    """Builds the function `run`, all of whose arguments are words."""
+    """Builds the function `run`, which is given the address of its arguments, all of them words."""
 
     def __init__(self, dtype: str, lanes: int):
         self.lanes, self.size = lanes, vector.BITS[dtype] // 8
         self.real = ir.DoubleType() if dtype == "float64" else ir.FloatType()
         self.vector, self.cell = ir.VectorType(self.real, lanes), min(lanes * self.size, ALIGNED)
         self.module = ir.Module("driver")
-        function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [WORD] * len(ARGUMENTS)), "run")
-        self.arguments = dict(zip(ARGUMENTS, function.args, strict=True))
+        function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [WORD]), "run")
         self.builder = ir.IRBuilder(function.append_basic_block())
+        places = (self.builder.add(function.args[0], word(8 * k)) for k in range(len(ARGUMENTS)))
+        self.arguments = {name: self.load(at, WORD, 8) for name, at in zip(ARGUMENTS, places, strict=True)}
         self.wanted = cgutils.alloca_once(self.builder, WORD)
         self.build()
         self.builder.ret_void()

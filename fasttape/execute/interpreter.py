@@ -105,6 +105,7 @@ class Workspace:
         self.calls = Calls(plan.calls, program.rules)
         ops, a, b, aux = plan.columns
         self.columns = (ops, a, b, aux.copy() if plan.elsewhere or plan.constants else aux)
+        self.bound: dict = {}  # what loops keep of one evaluation for the next
         self.values = POOL.take(self.program.slots, self.program.dtype)
         self.origin = address(self.values)
         self.values[0] = 0.0

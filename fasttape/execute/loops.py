@@ -16,7 +16,7 @@ from fasttape.errors import UnsupportedError
 from fasttape.execute.blocks import BLOCK
 from fasttape.execute.borrowing import Borrowing, Task
 from fasttape.execute.interpreter import Workspace, address
-from fasttape.execute.native import Native
+from fasttape.execute.native import Native, Run
 from fasttape.execute.plan import Plan
 from fasttape.execute.points import Points
 from fasttape.execute.schedule import Group, Instruction, Read, schedule
@@ -41,6 +41,7 @@ class Looped:
         for x, at in delivered:
             left[at : at + x.size] = False
         self.left = np.flatnonzero(left)  # outputs that loops do not write where the caller will have them
+        self.left_slots = program.outputs[self.left]
 
     @functools.cached_property
     def loops(self) -> list:
@@ -59,17 +60,18 @@ class Looped:
         if self.done < PATIENCE or not self.loops:
             return workspace.forward()
         delivered = np.empty(self.program.outputs.size, self.program.dtype)
+        place = address(delivered)
         machine, entries = workspace.machine, self.plan.linked(FORWARD)
         workspace.calls.kept.clear()
         for step in self.loops:
             if isinstance(step, Loop):
-                step.run(workspace, delivered)
+                step.run(workspace, place)
                 continue
             first, last, slot = step
             stopped = machine.forward(workspace.columns, workspace.values, first, last, slot, entries, workspace.calls)
             if stopped < last:
                 return workspace.forward()  # a guard that stands in front of this one may not hold, either
-        delivered[self.left] = workspace.values[self.program.outputs[self.left]]
+        delivered[self.left] = workspace.values[self.left_slots]
         workspace.delivered = delivered
         return int(self.program.ops.size)
 
@@ -99,58 +101,89 @@ class Loop:
 
     def __init__(self, one: "OnePoint", ranges, places=()):
         """Of what is stored, the first go to some `places` among the outputs."""
-        self.ranges, self.size, self.sums = ranges, one.group.size, one.sums
-        self.places, self.stored = places, one.stored[len(places) :]
+        self.ranges, self.size, self.sums = ranges, one.group.size, [x.start for x in one.sums]
+        self.places, self.stored = np.array(places, np.int64), [x.start for x in one.stored[len(places) :]]
         self.native = Native(one.program(), strict=True, sums=len(one.sums))
-        self.reads = one.inputs
+        steps = [None if read.listed is not None else read.step() for read, _ in one.inputs]
+        self.copied = {k: read for k, (read, _) in enumerate(one.inputs) if steps[k] is None}
+        self.steps = np.array([1 if step is None else step for step in steps], np.int64)
+        self.fields = np.array([read.place + FIRST for read, _ in one.inputs], np.int64)
+        self.shifts = self.steps * np.array([shift for _, shift in one.inputs], np.int64)
 
-    def run(self, workspace, delivered) -> None:
-        """Compute results in a workspace, and some among the outputs that are delivered."""
-        itemsize, aux = workspace.values.itemsize, workspace.columns[3]
-        placed = [place(read, int(aux[read.place + FIRST]), shift, workspace) for read, shift in self.reads]
-        partial = np.full((len(self.sums), BLOCK), -0.0, workspace.values.dtype)
-        stored = [address(delivered) + at * itemsize for at in self.places]
-        stored += [workspace.origin + x.start * itemsize for x in self.stored]
-        sources = np.array([at for at, _, _ in placed], np.uint64), np.array([step for _, step, _ in placed], np.int64)
-        targets = np.array([*stored, *map(address, partial)], np.uint64)
-        steps = np.repeat([itemsize, 0], [len(stored), len(partial)])
-        points = Points(self.size, *sources, targets, steps, NOTHING_FAILS)
+    def run(self, workspace, delivered: int) -> None:
+        """Compute results in a workspace, and some at an address, among the outputs that are delivered."""
+        bound = workspace.bound.get(self)
+        if bound is None:
+            bound = workspace.bound[self] = Bound(self, workspace)
+        copies = bound.direct(workspace, delivered)
         for first, last in self.ranges:
             whole = last - (last - first) % self.native.lanes if self.sums else last
-            self.native.run(points, first, whole)
+            if first < whole:
+                bound.run(first, whole)
             if whole < last:
-                self.run_rest(points, whole, partial)
-        for x, terms in zip(self.sums, partial, strict=True):
-            workspace.values[x.start] = folded(terms)
+                bound.run_rest(whole, last)
+        if self.sums:
+            workspace.values[self.sums] = bound.folded()
+        del copies  # which were read until now
 
-    def run_rest(self, points, whole, partial):
+
+class Bound:
+    """A loop in one workspace: its code with all addresses, and the memory of its partial sums."""
+
+    def __init__(self, loop: Loop, workspace):
+        self.loop, self.itemsize = loop, workspace.values.itemsize
+        self.partial = np.empty((len(loop.sums), BLOCK), workspace.values.dtype)
+        stored = [0] * loop.places.size + [workspace.origin + self.itemsize * start for start in loop.stored]
+        targets = np.array([*stored, *map(address, self.partial)], np.uint64)
+        target_steps = np.repeat([self.itemsize, 0], [len(stored), len(self.partial)])
+        sources = np.zeros(loop.steps.size, np.uint64), loop.steps * self.itemsize
+        self.run = Run(loop.native, Points(loop.size, *sources, targets, target_steps, NOTHING_FAILS))
+        self.origins = workspace.origin + self.itemsize * loop.shifts
+        self.places = self.itemsize * loop.places
+        self.placed, self.added = self.run.targets[: loop.places.size], self.run.targets[len(stored) :]
+        self.halves = []
+        half = BLOCK // 2
+        while half:
+            self.halves.append((self.partial[:, :half], self.partial[:, half : 2 * half]))
+            half //= 2
+
+    def direct(self, workspace, delivered: int) -> list[np.ndarray]:
+        """Tell the code where it reads and writes; the copies among what it reads are to be held."""
+        loop, sources, aux = self.loop, self.run.sources, workspace.columns[3]
+        aux.take(loop.fields, out=sources, mode="clip")
+        sources *= self.itemsize
+        sources += self.origins
+        copies = []
+        for k, read in loop.copied.items():
+            copies.append(gathered(read, int(aux[read.place + FIRST]), workspace))
+            sources[k] = address(copies[-1])
+        np.add(self.places, delivered, out=self.placed)
+        self.partial.fill(-0.0)
+        return copies
+
+    def run_rest(self, whole, last):
         """The last points, which fill a register with copies of the last one: those are not to be added."""
-        first, last = whole % BLOCK, points.size % BLOCK
-        kept = partial[:, last:].copy()
-        targets = points.targets + np.uint64(first * partial.itemsize) * (points.target_steps == 0).astype(np.uint64)
-        self.native.run(points._replace(targets=targets), whole, points.size)
-        partial[:, last or BLOCK :] = kept[:, : BLOCK - (last or BLOCK)]
+        kept, shift = self.partial[:, last % BLOCK :].copy(), whole % BLOCK * self.itemsize
+        self.added += shift
+        self.run(whole, last)
+        self.added -= shift
+        end = last % BLOCK or BLOCK
+        self.partial[:, end:] = kept[:, : BLOCK - end]
+
+    def folded(self) -> np.ndarray:
+        """The sums of the partial sums, half by half."""
+        for low, high in self.halves:
+            np.add(low, high, out=low)
+        return self.partial[:, 0]
 
 
-def folded(terms):
-    """The sum of at most BLOCK numbers, half by half."""
-    while terms.size > 1:
-        half = terms.size // 2
-        terms = np.concatenate([terms[:half] + terms[half : 2 * half], terms[2 * half :]])
-    return terms[0]
-
-
-def place(read: Read, first, shift, workspace):
-    """(address, step, array to hold) of an operand `shift` points on; `first` is where the workspace finds it."""
-    values, itemsize, step = workspace.values, workspace.values.itemsize, read.step()
+def gathered(read: Read, first, workspace) -> np.ndarray:
+    """A copy of the numbers of an operand that the workspace finds at `first`, one for each point."""
+    values, itemsize = workspace.values, workspace.values.itemsize
     if read.listed is not None:
-        copied = values[read.listed]
-        return address(copied), itemsize, copied
-    if step is not None:
-        return workspace.origin + (first + shift * step) * itemsize, step * itemsize, None
+        return values[read.listed]
     strides = tuple(stride * itemsize for stride in read.strides)
-    copied = np.ascontiguousarray(view(workspace.origin + first * itemsize, read.shape, strides, values.dtype))
-    return address(copied), itemsize, copied
+    return np.ascontiguousarray(view(workspace.origin + first * itemsize, read.shape, strides, values.dtype))
 
 
 class OnePoint:

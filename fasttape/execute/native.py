@@ -7,6 +7,7 @@ however the code was compiled; in strict mode they are the interpreter's.
 
 import ctypes
 import functools
+import itertools
 import threading
 from typing import NamedTuple
 
@@ -18,9 +19,8 @@ from fasttape.compiler.jit import name_for
 from fasttape.compiler.loading import Code, Target, host
 from fasttape.decode import count_operations
 from fasttape.errors import UnsupportedError
-from fasttape.execute.blocks import LINE
 from fasttape.execute.entries import table
-from fasttape.execute.interpreter import address
+from fasttape.execute.interpreter import address, aligned
 from fasttape.execute.kernels import WELL, Tiers
 from fasttape.execute.points import HELD, Points
 from fasttape.layout import CALL, DOT, GEMM
@@ -29,7 +29,8 @@ from fasttape.program import Program
 FEW, MANY = 1 << 15, 1 << 18  # bytes of panels: in the first-level cache, or in the second to go far in each column
 FOLLOWED = 8  # inputs and outputs that the processor fetches ahead by itself
 MOST = 20_000  # operations: compiling more takes longer than a second
-RUN = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(panels.ARGUMENTS))
+FIRST, LAST = (panels.ARGUMENTS.index(name) for name in ("first", "last"))
+RUN = ctypes.CFUNCTYPE(None, ctypes.c_int64)
 
 
 class Native:
@@ -50,39 +51,8 @@ class Native:
 
     def run(self, points: Points, first: int, last: int) -> None:
         """Evaluate the points `first` .. `last`."""
-        if first >= last:
-            return
-        program, size = self.program, self.program.dtype.itemsize
-        shared = np.flatnonzero(points.source_steps == 0).tolist() if points.size > 1 else ()
-        tiers = self.code(tuple(shared))
-        kernel = tiers.kernel
-        n, m = program.inputs, program.outputs.size
-        panel = self.panel_points(n + m)
-        rows = kernel.workspace // 8  # where things lie in the memory of this call, in words
-        fails = rows + (n + m) * panel * size // 8
-        ins = fails + panel // 2
-        sources = ins + 3 * (n + m)
-        targets = sources + 2 * n
-        memory = np.empty(targets + 2 * m + LINE // 8, np.int64)
-        skipped = -address(memory) % LINE
-        words, start = memory[skipped // 8 :], address(memory) + skipped
-        words[fails:ins] = HELD
-        words[sources : sources + n], words[sources + n : targets] = points.sources.view(np.int64), points.source_steps
-        words[targets : targets + m] = points.targets.view(np.int64)
-        words[targets + m : targets + 2 * m] = points.target_steps
-
-        def at(place):
-            return start + 8 * place
-
-        given = at(sources), at(sources + n), n, at(targets), at(targets + m), m
-        failed = address(points.failed) if points.failed.size else 0
-        ahead = at(ins + n + m) if n + m > FOLLOWED else 0
-        room = at(0), at(rows), at(fails), at(ins), at(ins + n), ahead
-        around = driver(
-            kernel.style, self.target
-        )  # held while it runs: another thread's may take its place in the cache
-        around.run(*kernel.code.functions, *given, failed, first, last, panel, *room, self.entries)
-        tiers.ran(last - first)
+        if first < last:
+            Run(self, points)(first, last)
 
     def panel_points(self, rows) -> int:
         """How many points the panels hold: a multiple of the lanes, and of 16."""
@@ -96,6 +66,56 @@ class Native:
             if shared not in self.codes:
                 self.codes[shared] = Tiers(self.program, self.style, self.target, shared, self.sums)
             return self.codes[shared]
+
+
+class Run:
+    """A program at some points, for one thread: all that its code is called with, and the memory that it needs.
+
+    `sources` and `targets`, the addresses of the first point's numbers, may be changed between calls.
+    """
+
+    def __init__(self, native: Native, points: Points):
+        shared = np.flatnonzero(points.source_steps == 0).tolist() if points.size > 1 else ()
+        self.code = native.code(tuple(shared))
+        self.kernel = self.code.kernel
+        self.driver = driver(self.kernel.style, native.target)  # another thread's may take its place in the cache
+        n, m = native.program.inputs, native.program.outputs.size
+        panel = native.panel_points(n + m)
+        sizes = {  # in words
+            "workspace": self.kernel.workspace // 8,
+            "panels": (n + m) * panel * native.program.dtype.itemsize // 8,
+            "fails": panel // 2,
+            "ins": n,
+            "outs": m,
+            "ahead": 2 * (n + m),
+            "sources": n,
+            "source_steps": n,
+            "targets": m,
+            "target_steps": m,
+            "arguments": len(panels.ARGUMENTS),
+        }
+        stops = dict(zip(sizes, itertools.accumulate(sizes.values()), strict=True))
+        self.words = aligned(stops["arguments"], np.int64)
+        start = address(self.words)
+        parts = {name: self.words[stop - sizes[name] : stop] for name, stop in stops.items()}
+        places = {name: start + 8 * (stop - sizes[name]) for name, stop in stops.items()}
+        self.sources, self.targets, self.arguments = parts["sources"], parts["targets"], parts["arguments"]
+        self.sources[:], parts["source_steps"][:] = points.sources.view(np.int64), points.source_steps
+        self.targets[:], parts["target_steps"][:] = points.targets.view(np.int64), points.target_steps
+        parts["fails"][:] = HELD
+        self.place = places.pop("arguments")
+        numbers = {"inputs": n, "outputs": m, "points": panel, "entries": native.entries, "first": 0, "last": 0}
+        numbers["kernel"], numbers["prologue"] = self.kernel.code.functions
+        numbers["failed"] = address(points.failed) if points.failed.size else 0
+        if n + m <= FOLLOWED:
+            numbers["ahead"] = 0
+        self.arguments[:] = [(places | numbers)[name] for name in panels.ARGUMENTS]
+
+    def __call__(self, first: int, last: int) -> None:
+        """Evaluate the points `first` .. `last`."""
+        self.arguments[FIRST], self.arguments[LAST] = first, last
+        self.driver.run(self.place)
+        self.code.ran(last - first)
 
 
 def refusal(program: Program, *, strict: bool = False) -> str:
