@@ -16,10 +16,8 @@ cgutils = Late("numba.core.cgutils")
 
 WORD, HALF = ir.IntType(64), ir.IntType(32)
 POINTER = ir.IntType(8).as_pointer()
-ARGUMENTS = (
-    *("kernel", "prologue", "sources", "source_steps", "inputs", "targets", "target_steps", "outputs", "failed"),
-    *("first", "last", "points", "workspace", "panels", "fails", "ins", "outs", "ahead", "entries"),
-)
+MEMORY = "workspace", "panels", "fails", "ins", "outs", "ahead", "sources", "source_steps", "targets", "target_steps"
+ARGUMENTS = "kernel", "prologue", "inputs", "outputs", "failed", "first", "last", "points", "entries", *MEMORY
 ALIGNED = 64  # bytes: rows start at multiples of so many, or of their blocks' size
 STREAMS = 64  # inputs and outputs in columns that are read and written where they are
 GROUP = 2  # blocks between which memory is asked for

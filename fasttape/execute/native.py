@@ -80,36 +80,21 @@ class Run:
         self.kernel = self.code.kernel
         self.driver = driver(self.kernel.style, native.target)  # another thread's may take its place in the cache
         n, m = native.program.inputs, native.program.outputs.size
-        panel = native.panel_points(n + m)
-        sizes = {  # in words
-            "workspace": self.kernel.workspace // 8,
-            "panels": (n + m) * panel * native.program.dtype.itemsize // 8,
-            "fails": panel // 2,
-            "ins": n,
-            "outs": m,
-            "ahead": 2 * (n + m),
-            "sources": n,
-            "source_steps": n,
-            "targets": m,
-            "target_steps": m,
-            "arguments": len(panels.ARGUMENTS),
-        }
-        stops = dict(zip(sizes, itertools.accumulate(sizes.values()), strict=True))
-        self.words = aligned(stops["arguments"], np.int64)
-        start = address(self.words)
-        parts = {name: self.words[stop - sizes[name] : stop] for name, stop in stops.items()}
-        places = {name: start + 8 * (stop - sizes[name]) for name, stop in stops.items()}
-        self.sources, self.targets, self.arguments = parts["sources"], parts["targets"], parts["arguments"]
-        self.sources[:], parts["source_steps"][:] = points.sources.view(np.int64), points.source_steps
-        self.targets[:], parts["target_steps"][:] = points.targets.view(np.int64), points.target_steps
-        parts["fails"][:] = HELD
-        self.place = places.pop("arguments")
-        numbers = {"inputs": n, "outputs": m, "points": panel, "entries": native.entries, "first": 0, "last": 0}
-        numbers["kernel"], numbers["prologue"] = self.kernel.code.functions
-        numbers["failed"] = address(points.failed) if points.failed.size else 0
+        panel, itemsize = native.panel_points(n + m), native.program.dtype.itemsize
+        sizes = self.kernel.workspace // 8, (n + m) * panel * itemsize // 8, panel // 2, n, m, 2 * (n + m), n, n, m, m
+        stops = [0, *itertools.accumulate((*sizes, len(panels.ARGUMENTS)))]
+        words = aligned(stops[-1], np.int64)
+        parts = [words[start:stop] for start, stop in itertools.pairwise(stops)]
+        *_, self.sources, source_steps, self.targets, target_steps, self.arguments = parts
+        parts[panels.MEMORY.index("fails")][:] = HELD
+        self.sources[:], source_steps[:] = points.sources.view(np.int64), points.source_steps
+        self.targets[:], target_steps[:] = points.targets.view(np.int64), points.target_steps
+        origin = address(words)
+        *places, self.place = (origin + 8 * start for start in stops[:-1])
         if n + m <= FOLLOWED:
-            numbers["ahead"] = 0
-        self.arguments[:] = [(places | numbers)[name] for name in panels.ARGUMENTS]
+            places[panels.MEMORY.index("ahead")] = 0
+        failed = address(points.failed) if points.failed.size else 0
+        self.arguments[:] = *self.kernel.code.functions, n, m, failed, 0, 0, panel, native.entries, *places
 
     def __call__(self, first: int, last: int) -> None:
         """Evaluate the points `first` .. `last`."""
