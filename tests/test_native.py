@@ -18,6 +18,7 @@ from test_points import at, evaluate
 
 import fasttape as ft
 from fasttape.compiler import machine
+from fasttape.compiler.line import CHUNK, is_called, layout
 from fasttape.compiler.loading import Target, host
 from fasttape.errors import UnsupportedError
 from fasttape.execute import native
@@ -206,7 +207,7 @@ def test_inputs_that_all_points_share():
         if value > 0:
             common = value * value + 1.0
             assert np.array_equal(out, np.stack([x * common, x * 0 + common, x * 0 + value, x + value], axis=1))
-    prologue = machine.layout(line(executor.program, (1, 2))).chunks[0]
+    prologue = layout(line(executor.program, (1, 2))).chunks[0]
     assert [OPS[operation.code].name for operation in prologue] == ["mul", "add", "greater"]
 
 
@@ -239,11 +240,11 @@ def test_long_programs_go_through_cells_that_are_used_again():
         return x + early, y
 
     tape = ft.record(f, 1.0, 2.0)
-    assert len(tape) > 4 * machine.CHUNK
+    assert len(tape) > 4 * CHUNK
     points = np.random.default_rng(4).normal(size=(19, 2))
     expected, _ = evaluate(PointByPoint, tape.program, points)
     executor = Strict(tape.program)
-    plan = machine.layout(line(executor.program))
+    plan = layout(line(executor.program))
     assert len(plan.chunks) > 5
     assert plan.cells < 15
     assert np.array_equal(evaluate(lambda program: executor, tape.program, points)[0], expected)
@@ -279,14 +280,14 @@ def test_calls_come_first():
             total = total * math.tanh(x * k) + math.log(total * total + y * y) / (x if y > k else y)
         return total
 
-    for chunk in machine.layout(line(ft.record(f, 0.3, 0.2).gradient_tape().optimize().program)).chunks:
+    for chunk in layout(line(ft.record(f, 0.3, 0.2).gradient_tape().optimize().program)).chunks:
         results = {x.slot: k for k, x in enumerate(chunk) if x.code != GUARD}
         assert all(results.get(slot, -1) < k for k, x in enumerate(chunk) for slot in x.operands)
         guards = [x.slot for x in chunk if x.code == GUARD]
         assert guards == sorted(guards)
-        last = max((k for k, x in enumerate(chunk) if machine.is_called(x)), default=-1)
+        last = max((k for k, x in enumerate(chunk) if is_called(x)), default=-1)
         needed = {slot for x in chunk[: last + 1] for slot in x.operands}
-        assert all(machine.is_called(x) or x.slot in needed for x in chunk[: last + 1])
+        assert all(is_called(x) or x.slot in needed for x in chunk[: last + 1])
 
 
 @pytest.mark.skipif(

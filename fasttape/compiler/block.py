@@ -111,4 +111,11 @@ class Block:
         held = self.fresh(f"icmp eq {words} {before}, splat (i32 -1)")
         wrong = self.fresh(f"xor <{lanes} x i1> {truth}, splat (i1 {int(outcome)})")
         now = self.fresh(f"and <{lanes} x i1> {held}, {wrong}")
-        return self.fresh(f"select <{lanes} x i1> {now}, {words} splat (i32 {instruction}), {words} {before}")
+        here = f"splat (i32 {instruction})" if isinstance(instruction, int) else self.everywhere(instruction)
+        return self.fresh(f"select <{lanes} x i1> {now}, {words} {here}, {words} {before}")
+
+    def everywhere(self, word: str) -> str:
+        """The lower half of a word at each point."""
+        words = f"<{self.style.lanes} x i32>"
+        first = self.fresh(f"insertelement {words} poison, i32 {self.fresh(f'trunc i64 {word} to i32')}, i32 0")
+        return self.fresh(f"shufflevector {words} {first}, {words} poison, {words} zeroinitializer")

@@ -1,128 +1,24 @@
-"""Straight lines of operations as LLVM IR: chunks of code on W points at a time, and what they need of memory.
+"""Straight lines of operations as LLVM IR: functions on W points at a time, and what they need of memory.
 
 `module` writes two functions. `prologue` computes what depends only on inputs that all points share, `kernel` the rest
 for `blocks` times W points; `ins` and `outs` are tables of addresses, where the numbers of each input and output stand
-side by side, or the partial sums of an output. A long program is cut into chunks, functions that the kernel calls one
-after another; what they hand on lives in cells of the workspace that are used again.
+side by side, or the partial sums of an output. Of a long program the kernel calls one chunk after another. Chunks that
+are alike share a function, which finds in a table what is theirs: cells, inputs, outputs and numbers of guards.
 """
 
-import itertools
-import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from llvmlite import binding
 
 from fasttape.compiler import object_cache, speculation, vector
-from fasttape.compiler.block import SCRATCH, Block, Needs, Value
+from fasttape.compiler.block import Block, Needs, Value
 from fasttape.compiler.contraction import ADD, DIV, MUL, NOTHING, RECIPROCAL, SUB, contraction
 from fasttape.compiler.emitter import Style
+from fasttape.compiler.line import Layout, Line, Operation, layout
 from fasttape.compiler.loading import Target
 from fasttape.layout import GUARD
-from fasttape.ops import OPS
 
-CHUNK = 500  # operations of one function
 PARTIAL = 512  # partial sums, as the interpreter has them: point k belongs to the k-th, round and round
-
-
-class Operation(NamedTuple):
-    """One scalar operation, or a guard: then `code` is GUARD, `parameter` the outcome and `slot` the instruction."""
-
-    slot: int
-    code: int
-    operands: tuple[int, ...]
-    parameter: tuple[int, ...] = ()
-    elementwise: bool = False  # the interpreter may compute it by libmvec
-
-
-class Line(NamedTuple):
-    """A program as a straight line."""
-
-    operations: Sequence[Operation]
-    inputs: int
-    constants: Sequence[float]  # behind the inputs; the results follow
-    outputs: Sequence[int]
-    shared: frozenset[int]  # slots of the inputs that are the same at all points
-    sums: int = 0  # how many of the outputs, the last ones, are added up over the points
-
-
-class Layout(NamedTuple):
-    """Which cell of the workspace holds a slot between chunks, and how many cells there are."""
-
-    chunks: list[list[Operation]]  # the first is the prologue
-    homes: dict[int, int]
-    cells: int
-
-
-def layout(line: Line) -> Layout:
-    """Cut a line into chunks and give cells to what crosses from one to another."""
-    chunks = cut(line)
-    defined = {x.slot: k for k, chunk in enumerate(chunks) for x in chunk if x.code != GUARD}
-    last: dict[int, int] = {}
-    for k, chunk in enumerate(chunks):
-        for x in chunk:
-            for slot in x.operands:
-                if defined.get(slot, k) != k:
-                    last[slot] = k
-    last |= {slot: len(chunks) - 1 for slot in line.outputs if defined.get(slot) == 0}
-    homes: dict[int, int] = {}
-    free: list[int] = []
-    cells = SCRATCH
-    ends: list[list[int]] = [[] for _ in chunks]
-    for k, chunk in enumerate(chunks):
-        for x in chunk:
-            if x.code != GUARD and x.slot in last:
-                if not free:
-                    free.append(cells)
-                    cells += 1
-                homes[x.slot] = free.pop()
-                if k:  # what the prologue computed stays
-                    ends[last[x.slot]].append(homes[x.slot])
-        free += ends[k]
-    return Layout(chunks, homes, cells)
-
-
-def cut(line: Line) -> list[list[Operation]]:
-    """The prologue, and the rest in chunks of equal lengths."""
-    first = 1 + line.inputs + len(line.constants)
-    same = set(range(first)) - set(range(1, 1 + line.inputs)) | line.shared
-    prologue, rest = [], []
-    for x in line.operations:
-        if x.code != GUARD and same.issuperset(x.operands):
-            same.add(x.slot)
-            prologue.append(x)
-        else:
-            rest.append(x)
-    count = max(1, -(-len(rest) // CHUNK))
-    borders = [k * len(rest) // count for k in range(count + 1)]
-    return [prologue, *(calls_first(rest[start:stop]) for start, stop in itertools.pairwise(borders))]
-
-
-def calls_first(chunk: list[Operation]) -> list[Operation]:
-    """A chunk in another order: what is called, with what it needs, before all other arithmetic.
-
-    A call leaves nothing in the registers, so whatever is computed before it and used behind it goes through memory.
-    """
-    if not any(map(is_called, chunk)):
-        return chunk
-    last = math.inf, 0
-    depths: dict[int, int] = {}  # how many calls stand one behind another on the way to a slot
-    for x in chunk:
-        if x.code != GUARD:
-            depths[x.slot] = is_called(x) + max((depths.get(slot, 0) for slot in x.operands), default=0)
-    ranks = [last] * len(chunk)
-    wanted: dict[int, tuple[float, int]] = {}  # the first rank that a slot is an operand of
-    for k, x in reversed([*enumerate(chunk)]):
-        if x.code != GUARD:
-            ranks[k] = min((depths[x.slot], k) if is_called(x) else last, wanted.get(x.slot, last))
-        for slot in x.operands:
-            wanted[slot] = min(ranks[k], wanted.get(slot, last))
-    return [chunk[k] for k in sorted(range(len(chunk)), key=ranks.__getitem__)]
-
-
-def is_called(x: Operation) -> bool:
-    """Whether an operation is a function of a library."""
-    return x.code != GUARD and bool(OPS[x.code].vector)
 
 
 class Chunk:
@@ -131,6 +27,7 @@ class Chunk:
     def __init__(self, line: Line, plan: Layout, style: Style, needs: Needs, *, plain: bool = False):
         """Products are `plain` if their tests for zero are left out."""
         self.line, self.plan, self.plain = line, plan, plain
+        self.table: list[int] | None = None  # of a chunk that may be like others: the numbers by which it is not
         self.block = Block(style, needs)
         self.first_constant = 1 + line.inputs
         self.first_result = self.first_constant + len(line.constants)
@@ -145,6 +42,7 @@ class Chunk:
     def write(self, number: int) -> list[str]:
         """The instructions of chunk `number`."""
         block = self.block
+        self.table = [] if self.plan.repeated[number] else None
         if not block.style.strict:
             multiplies = (MUL, speculation.TIMES) if self.plain else (MUL,)
             self.contraction = contraction(self.plan.chunks[number], self.kept, multiplies)
@@ -156,7 +54,7 @@ class Chunk:
                 continue
             result = self.values[x.slot] = self.result(x)
             if x.slot in self.plan.homes:
-                block.store(result, "%ws", self.plan.homes[x.slot] * block.style.size)
+                block.store(result, "%ws", self.own(self.plan.homes[x.slot] * block.style.size))
             if number:
                 self.output(x.slot)
         if number == len(self.plan.chunks) - 1:
@@ -192,13 +90,20 @@ class Chunk:
             elif slot < self.first_result:
                 found = self.block.constant(self.line.constants[slot - self.first_constant])
             else:
-                found = self.block.load("%ws", self.plan.homes[slot] * self.block.style.size)
+                found = self.block.load("%ws", self.own(self.plan.homes[slot] * self.block.style.size))
             self.values[slot] = found
         return self.values[slot]
 
+    def own(self, number: int) -> int | str:
+        """A number that chunks which are otherwise alike may have in different sizes."""
+        if self.table is None:
+            return number
+        self.table.append(number)
+        return self.block.fresh(f"load i64, ptr {self.block.address('%table', 8 * (len(self.table) - 1))}")
+
     def side(self, table, k) -> str:
         """The address of the numbers of this block of an input or output."""
-        base = self.block.fresh(f"load ptr, ptr {self.block.address(table, 8 * k)}")
+        base = self.block.fresh(f"load ptr, ptr {self.block.address(table, self.own(8 * k))}")
         return self.block.address(base, "%offset")
 
     def output(self, slot):
@@ -212,7 +117,7 @@ class Chunk:
         """Add the numbers of this block to the partial sums that it belongs to."""
         block = self.block
         lane = block.fresh(f"and i64 %offset, {PARTIAL * vector.BITS[block.style.dtype] // 8 - 1}")
-        place = block.address(block.fresh(f"load ptr, ptr {block.address('%outs', 8 * k)}"), lane)
+        place = block.address(block.fresh(f"load ptr, ptr {block.address('%outs', self.own(8 * k))}"), lane)
         before = block.load(place, 0, aligned=False)
         block.store(Value(block.fresh(f"fadd {block.kind} {before.name}, {value.name}")), place, 0, aligned=False)
 
@@ -221,7 +126,7 @@ class Chunk:
         lanes = self.block.style.lanes
         if not self.failed:
             self.failed = self.block.fresh(f"load <{lanes} x i32>, ptr %failed, align 4")
-        self.failed = self.block.fails(value, outcome, instruction, self.failed)
+        self.failed = self.block.fails(value, outcome, self.own(instruction), self.failed)
 
     def repair(self):
         """Take from `@careful`, which stores them, all results of the points where one of plain products is wrong."""
@@ -239,6 +144,7 @@ class Chunk:
 
 PARAMETERS = "ptr noalias %ins, ptr noalias %outs, ptr noalias %ws, ptr noalias %failed, i64 %offset, ptr %entries"
 ARGUMENTS = PARAMETERS.replace("noalias ", "")
+TABLE = ", ptr noalias %table"
 LOOP = """
 define void @kernel({parameters}, i64 %to) #1 {{
 start:
@@ -263,13 +169,19 @@ ret void
 def module(line: Line, style: Style) -> str:
     """The IR of a line."""
     plan, needs = layout(line), Needs()
-    written = [Chunk(line, plan, style, needs).write(k) for k in range(len(plan.chunks))]
+    chunks = [Chunk(line, plan, style, needs) for _ in plan.chunks]
+    written = [chunk.write(k) for k, chunk in enumerate(chunks)]
     functions = function("define void @prologue", written[0])
     body = written[1]
     if len(written) > 2:
-        for k, lines in enumerate(written[1:]):
-            functions += function(f"define internal void @chunk{k}", lines, "noinline")
-        body = [f"call void @chunk{k}({ARGUMENTS})" for k in range(len(written) - 1)]
+        names: dict[str, str] = {}  # of functions, by what they do
+        body = []
+        for k, (chunk, lines) in enumerate(zip(chunks[1:], written[1:], strict=True)):
+            name = names.setdefault("\n".join(lines), f"@chunk{k}")
+            if name == f"@chunk{k}":
+                functions += function(f"define internal void {name}", lines, "noinline", TABLE)
+            functions.append(words(f"@table{k} = private", chunk.table or ()))
+            body.append(f"call void {name}({ARGUMENTS}, ptr @table{k})")
     elif is_speculative(line, plan, style):
         functions += function("define internal void @careful", written[1], "noinline cold")
         plain = Chunk(line, plan, style, needs, plain=True)
@@ -279,13 +191,12 @@ def module(line: Line, style: Style) -> str:
     parameters = PARAMETERS.replace("%failed", "%fails").replace("%offset", "%from")
     text = "\n".join(body)
     functions.append(LOOP.format(parameters=parameters, bytes=size, skipped=4 * style.lanes, body=text))
-    numbers = [f"i64 {n}" for n in (plan.cells * size, len(needs.called), *sorted(needs.called))]
     width = 8 * style.alignment
     bits = f'"min-legal-vector-width"="{width}" "prefer-vector-width"="{width}"'
     return "\n".join(
         [
             f'target triple = "{binding.get_process_triple()}"',
-            f"@needs = constant [{len(numbers)} x i64] [{', '.join(numbers)}]",
+            words("@needs =", (plan.cells * size, len(needs.called), *sorted(needs.called))),
             *needs.declared,
             *functions,
             "attributes #0 = { nounwind willreturn memory(none) }",
@@ -294,9 +205,14 @@ def module(line: Line, style: Style) -> str:
     )
 
 
-def function(name: str, lines: Sequence[str], traits: str = "") -> list[str]:
+def function(name: str, lines: Sequence[str], traits: str = "", more: str = "") -> list[str]:
     """The definition of a function of one block of points."""
-    return [f"{name}({PARAMETERS}) #1 {traits} {{", *lines, "ret void", "}"]
+    return [f"{name}({PARAMETERS}{more}) #1 {traits} {{", *lines, "ret void", "}"]
+
+
+def words(name: str, numbers: Sequence[int]) -> str:
+    """The definition of a constant array."""
+    return f"{name} constant [{len(numbers)} x i64] [{', '.join(f'i64 {n}' for n in numbers)}]"
 
 
 def is_speculative(line: Line, plan: Layout, style: Style) -> bool:

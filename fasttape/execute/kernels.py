@@ -16,8 +16,8 @@ from fasttape.compiler.block import kind_of
 from fasttape.compiler.emitter import Style
 from fasttape.compiler.jit import name_for
 from fasttape.compiler.late import DISABLED
+from fasttape.compiler.line import Line, Operation
 from fasttape.compiler.loading import TOGETHER, Code, Target
-from fasttape.compiler.machine import Line, Operation
 from fasttape.decode import count_operations
 from fasttape.errors import UnsupportedError
 from fasttape.execute.entries import link_rows
