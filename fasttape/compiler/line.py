@@ -94,7 +94,7 @@ def cut(line: Line) -> tuple[list[list[Operation]], list[bool]]:
         borders = [start + k * (stop - start) // count for k in range(count + 1)]
         chunks += [calls_first(rest[i:j]) for i, j in itertools.pairwise(borders)]
         repeated += [repeats] * count
-    return chunks, repeated
+    return chunks, [*repeated[:-1], False]  # the last one has outputs that it does not compute
 
 
 def calls_first(chunk: list[Operation]) -> list[Operation]:

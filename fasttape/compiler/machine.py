@@ -6,11 +6,11 @@ side by side, or the partial sums of an output. Of a long program the kernel cal
 are alike share a function, which finds in a table what is theirs: cells, inputs, outputs and numbers of guards.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from llvmlite import binding
 
-from fasttape.compiler import object_cache, speculation, vector
+from fasttape.compiler import object_cache, repetition, speculation, vector
 from fasttape.compiler.block import Block, Needs, Value
 from fasttape.compiler.contraction import ADD, DIV, MUL, NOTHING, RECIPROCAL, SUB, contraction
 from fasttape.compiler.emitter import Style
@@ -27,7 +27,7 @@ class Chunk:
     def __init__(self, line: Line, plan: Layout, style: Style, needs: Needs, *, plain: bool = False):
         """Products are `plain` if their tests for zero are left out."""
         self.line, self.plan, self.plain = line, plan, plain
-        self.table: list[int] | None = None  # of a chunk that may be like others: the numbers by which it is not
+        self.table: list[tuple[str, int, int]] | None = None  # of a chunk that others may be like: see `own`
         self.block = Block(style, needs)
         self.first_constant = 1 + line.inputs
         self.first_result = self.first_constant + len(line.constants)
@@ -54,7 +54,7 @@ class Chunk:
                 continue
             result = self.values[x.slot] = self.result(x)
             if x.slot in self.plan.homes:
-                block.store(result, "%ws", self.own(self.plan.homes[x.slot] * block.style.size))
+                block.store(result, "%ws", self.own("cell", x.slot))
             if number:
                 self.output(x.slot)
         if number == len(self.plan.chunks) - 1:
@@ -86,38 +86,59 @@ class Chunk:
             if slot == 0:
                 found = self.block.constant(0.0)
             elif slot < self.first_constant:
-                found = self.block.load(self.side("%ins", slot - 1), 0, aligned=False)
+                found = self.block.load(self.side("%ins", "input", slot), 0, aligned=False)
             elif slot < self.first_result:
                 found = self.block.constant(self.line.constants[slot - self.first_constant])
             else:
-                found = self.block.load("%ws", self.own(self.plan.homes[slot] * self.block.style.size))
+                found = self.block.load("%ws", self.own("cell", slot))
             self.values[slot] = found
         return self.values[slot]
 
-    def own(self, number: int) -> int | str:
-        """A number that chunks which are otherwise alike may have in different sizes."""
+    def own(self, kind: str, slot: int, which: int = 0) -> int | str:
+        """A number of a slot, or of a guard, which is not the same in chunks that are otherwise alike."""
         if self.table is None:
-            return number
-        self.table.append(number)
+            return self.number(kind, slot, which)
+        self.table.append((kind, slot, which))
         return self.block.fresh(f"load i64, ptr {self.block.address('%table', 8 * (len(self.table) - 1))}")
 
-    def side(self, table, k) -> str:
+    def number(self, kind: str, slot: int, which: int) -> int:
+        """Where a cell is, where the address of an input or output stands, or the instruction of a guard."""
+        if kind == "cell":
+            return self.plan.homes[slot] * self.block.style.size
+        if kind == "output":
+            return 8 * self.targets[slot][which]
+        return 8 * (slot - 1) if kind == "input" else -1 - slot
+
+    def shape(self, number: int) -> tuple[Hashable, list[int]]:
+        """What a chunk does, the same for all that are alike; its slots and guards in an order that goes with it."""
+        operations, slots = repetition.renamed(self.plan.chunks[number])
+        return (operations, tuple(map(self.role, slots))), slots
+
+    def role(self, slot: int) -> Hashable:
+        """What code knows of a slot."""
+        if slot >= self.first_result:
+            last = len(self.line.outputs) - self.line.sums
+            return slot in self.plan.homes, *(k < last for k in self.targets.get(slot, ()))
+        return self.value(slot).name if slot == 0 or slot >= self.first_constant else slot > 0
+
+    def side(self, table, kind, slot, which=0) -> str:
         """The address of the numbers of this block of an input or output."""
-        base = self.block.fresh(f"load ptr, ptr {self.block.address(table, self.own(8 * k))}")
+        base = self.block.fresh(f"load ptr, ptr {self.block.address(table, self.own(kind, slot, which))}")
         return self.block.address(base, "%offset")
 
     def output(self, slot):
-        for k in self.targets.get(slot, ()):
+        for which, k in enumerate(self.targets.get(slot, ())):
             if k >= len(self.line.outputs) - self.line.sums:
-                self.add_up(self.value(slot), k)
+                self.add_up(self.value(slot), slot, which)
             else:
-                self.block.store(self.value(slot), self.side("%outs", k), 0, aligned=False)
+                self.block.store(self.value(slot), self.side("%outs", "output", slot, which), 0, aligned=False)
 
-    def add_up(self, value, k):
+    def add_up(self, value, slot, which):
         """Add the numbers of this block to the partial sums that it belongs to."""
         block = self.block
         lane = block.fresh(f"and i64 %offset, {PARTIAL * vector.BITS[block.style.dtype] // 8 - 1}")
-        place = block.address(block.fresh(f"load ptr, ptr {block.address('%outs', self.own(8 * k))}"), lane)
+        base = block.fresh(f"load ptr, ptr {block.address('%outs', self.own('output', slot, which))}")
+        place = block.address(base, lane)
         before = block.load(place, 0, aligned=False)
         block.store(Value(block.fresh(f"fadd {block.kind} {before.name}, {value.name}")), place, 0, aligned=False)
 
@@ -126,7 +147,7 @@ class Chunk:
         lanes = self.block.style.lanes
         if not self.failed:
             self.failed = self.block.fresh(f"load <{lanes} x i32>, ptr %failed, align 4")
-        self.failed = self.block.fails(value, outcome, self.own(instruction), self.failed)
+        self.failed = self.block.fails(value, outcome, self.own("guard", -1 - instruction), self.failed)
 
     def repair(self):
         """Take from `@careful`, which stores them, all results of the points where one of plain products is wrong."""
@@ -135,8 +156,8 @@ class Chunk:
         wrong, some = speculation.wrong_points(block, results.values())
         block.lines += [f"br i1 {some}, label %again, label %turn", "again:", f"call void @careful({ARGUMENTS})"]
         for slot, x in results.items():
-            for k in self.targets[slot]:
-                place = self.side("%outs", k)
+            for which, _ in enumerate(self.targets[slot]):
+                place = self.side("%outs", "output", slot, which)
                 careful = block.load(place, 0, aligned=False)
                 choice = f"select <{block.style.lanes} x i1> {wrong}, {kind} {careful.name}, {kind} {x.name}"
                 block.store(Value(block.fresh(choice)), place, 0, aligned=False)
@@ -169,24 +190,17 @@ ret void
 def module(line: Line, style: Style) -> str:
     """The IR of a line."""
     plan, needs = layout(line), Needs()
-    chunks = [Chunk(line, plan, style, needs) for _ in plan.chunks]
-    written = [chunk.write(k) for k, chunk in enumerate(chunks)]
-    functions = function("define void @prologue", written[0])
-    body = written[1]
-    if len(written) > 2:
-        names: dict[str, str] = {}  # of functions, by what they do
-        body = []
-        for k, (chunk, lines) in enumerate(zip(chunks[1:], written[1:], strict=True)):
-            name = names.setdefault("\n".join(lines), f"@chunk{k}")
-            if name == f"@chunk{k}":
-                functions += function(f"define internal void {name}", lines, "noinline", TABLE)
-            functions.append(words(f"@table{k} = private", chunk.table or ()))
-            body.append(f"call void {name}({ARGUMENTS}, ptr @table{k})")
-    elif is_speculative(line, plan, style):
-        functions += function("define internal void @careful", written[1], "noinline cold")
-        plain = Chunk(line, plan, style, needs, plain=True)
-        body = plain.write(1)
-        plain.repair()
+    functions = function("define void @prologue", Chunk(line, plan, style, needs).write(0))
+    if len(plan.chunks) > 2:
+        chunks, body = called(line, plan, style, needs)
+        functions += chunks
+    else:
+        body = Chunk(line, plan, style, needs).write(1)
+        if is_speculative(line, plan, style):
+            functions += function("define internal void @careful", body, "noinline cold")
+            plain = Chunk(line, plan, style, needs, plain=True)
+            body = plain.write(1)
+            plain.repair()
     size = style.size
     parameters = PARAMETERS.replace("%failed", "%fails").replace("%offset", "%from")
     text = "\n".join(body)
@@ -203,6 +217,24 @@ def module(line: Line, style: Style) -> str:
             f'attributes #1 = {{ nounwind "stackrealign" {bits} }}',  # or a spilled register lies in two cache lines
         ]
     )
+
+
+def called(line: Line, plan: Layout, style: Style, needs: Needs) -> tuple[list[str], list[str]]:
+    """The functions of the chunks of a long program, with their tables, and the instructions that call them."""
+    functions, calls = [], []
+    known: dict[Hashable, tuple[str, list[tuple[str, int, int]]]] = {}  # by shape: the name, and what is in the table
+    for k in range(1, len(plan.chunks)):
+        chunk = Chunk(line, plan, style, needs)
+        shape, slots = chunk.shape(k) if plan.repeated[k] else (k, [])
+        if shape not in known:
+            functions += function(f"define internal void @chunk{k}", chunk.write(k), "noinline", TABLE)
+            places = {slot: place for place, slot in enumerate(slots)}
+            known[shape] = f"@chunk{k}", [(kind, places[slot], which) for kind, slot, which in chunk.table or ()]
+        name, entries = known[shape]
+        numbers = [chunk.number(kind, slots[place], which) for kind, place, which in entries]
+        functions.append(words(f"@table{k} = private", numbers))
+        calls.append(f"call void {name}({ARGUMENTS}, ptr @table{k})")
+    return functions, calls
 
 
 def function(name: str, lines: Sequence[str], traits: str = "", more: str = "") -> list[str]:

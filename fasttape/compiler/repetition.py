@@ -52,6 +52,17 @@ def signs(operations: Sequence[Any], constants: Mapping[int, float]) -> list[int
     return made
 
 
+def renamed(operations: Sequence[Any]) -> tuple[tuple[Any, ...], list[int]]:
+    """Operations whose slots go by their places in a list, and that list; of guards it has -1 - their instructions."""
+    places: dict[int, int] = {}
+    made = []
+    for x in operations:
+        operands = [places.setdefault(slot, len(places)) for slot in x.operands]
+        own = places.setdefault(-1 - x.slot if x.code == GUARD else x.slot, len(places))
+        made.append((x.code, x.parameter, x.elementwise, own, *operands))
+    return tuple(made), list(places)
+
+
 def stretches(signs: Sequence[int]) -> Iterator[tuple[int, int, int]]:
     """(start, period, count) of the parts of a line that consist of one stretch, many times."""
     seen: dict[tuple[int, ...], int] = {}  # where a few signs were seen last
