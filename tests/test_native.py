@@ -362,4 +362,4 @@ def test_what_has_no_machine_code_says_why():
     with pytest.raises(UnsupportedError, match="rule of its own"):
         Native(ft.record(lambda x: call(x), 1.0).program)
     with pytest.raises(UnsupportedError, match="operations, of which"):
-        Native(ft.record(lambda x: np.sum(np.sin(x)), np.zeros(20_000)).program)
+        Native(ft.record(lambda x: np.sum(np.sin(x)), np.zeros(1 << 17)).program)

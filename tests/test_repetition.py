@@ -16,7 +16,7 @@ from test_points import evaluate
 import fasttape as ft
 from fasttape.compiler import repetition
 from fasttape.compiler.line import CHUNK, Operation
-from fasttape.execute.native import Native
+from fasttape.execute.native import MOST, Native
 from fasttape.execute.points import HELD, PointByPoint
 from fasttape.ops import CODE
 
@@ -127,3 +127,18 @@ def test_pieces_are_the_whole_line(around, unit, count):
     assert all(stop - start <= max(20, repetition.UNIT) for start, stop, repeats in found if repeats)
     if len(unit) * count > 8 * repetition.GRAM and count > repetition.LEAST:
         assert any(repeats for _, _, repeats in found)
+
+
+def test_long_programs_of_steps():
+    """Many times what machine code takes of different operations."""
+    steps = 3_000
+
+    def f(x, noise):
+        for k in range(steps):
+            x = x * 0.75 + np.sqrt(x * x + 1.0) * noise[k] - 0.125 * x
+        return x
+
+    recorded = ft.record(f, 1.0, np.ones(steps)).program
+    assert recorded.ops.size > MOST
+    x = np.random.default_rng(0).normal(size=(5, 1 + steps)) / 16
+    assert bits(evaluate(Strict, recorded, x)[0]) == bits(evaluate(PointByPoint, recorded, x)[0])

@@ -37,6 +37,10 @@ class Line(NamedTuple):
     shared: frozenset[int]  # slots of the inputs that are the same at all points
     sums: int = 0  # how many of the outputs, the last ones, are added up over the points
 
+    def numbers(self) -> dict[int, float]:
+        """The constants by slot."""
+        return dict(enumerate(self.constants, 1 + self.inputs))
+
 
 class Layout(NamedTuple):
     """Which cell of the workspace holds a slot between chunks, and how many cells there are."""
@@ -86,8 +90,7 @@ def cut(line: Line) -> tuple[list[list[Operation]], list[bool]]:
             prologue.append(x)
         else:
             rest.append(x)
-    constants = dict(enumerate(line.constants, 1 + line.inputs))
-    pieces = repetition.pieces(rest, constants, CHUNK) if len(rest) > CHUNK else [(0, len(rest), False)]
+    pieces = repetition.pieces(rest, line.numbers(), CHUNK) if len(rest) > CHUNK else [(0, len(rest), False)]
     chunks, repeated = [prologue], [False]
     for start, stop, repeats in pieces:
         count = max(1, -(-(stop - start) // CHUNK))

@@ -249,7 +249,7 @@ def words(name: str, numbers: Sequence[int]) -> str:
 
 def is_speculative(line: Line, plan: Layout, style: Style) -> bool:
     """Whether products are plain at first: if a wrong one can be seen in an output that is not added to others."""
-    chunk, constants = plan.chunks[1], dict(enumerate(line.constants, 1 + line.inputs))
+    chunk, constants = plan.chunks[1], line.numbers()
     seen = not {x.slot for x in chunk}.isdisjoint(line.outputs)
     return seen and not style.strict and not line.sums and speculation.pays(chunk, constants)
 

@@ -15,6 +15,12 @@ LEAST = 3  # times that it has to happen
 UNIT = 250  # operations of a chunk of some repetitions
 
 
+def count_different(operations: Sequence[Any], constants: Mapping[int, float]) -> int:
+    """The number of operations if all that repeats is there once."""
+    found = stretches(signs(operations, constants))
+    return len(operations) - sum((count - 1) * period for _, period, count in found)
+
+
 def pieces(operations: Sequence[Any], constants: Mapping[int, float], longest: int) -> list[tuple[int, int, bool]]:
     """(start, stop, whether it repeats) of parts that make up a line; `constants` are numbers by slot.
 

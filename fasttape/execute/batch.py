@@ -17,8 +17,9 @@ import numpy as np
 
 from fasttape.compiler import late
 from fasttape.decode import count_listed, count_operations, extents
+from fasttape.errors import UnsupportedError
 from fasttape.execute.lanes import Lanes
-from fasttape.execute.native import Native, refusal
+from fasttape.execute.native import Native
 from fasttape.execute.points import PointByPoint, Points
 from fasttape.layout import GEMM
 from fasttape.program import Program
@@ -46,9 +47,10 @@ class Choice(NamedTuple):
 
 def choose(program: Program, size: int = 0) -> Choice:
     """The executor for a program at `size` points at once; it can be kept, and run at other points."""
-    if size >= MANY and not (refusal(program) or late.DISABLED):
-        native = Native(program)
-        return Choice(native, f"native: {native.lanes} points at a time in registers, by machine code of the tape")
+    if size >= MANY and not late.DISABLED:
+        with contextlib.suppress(UnsupportedError):
+            native = Native(program)
+            return Choice(native, f"native: {native.lanes} points at a time in registers, by machine code of the tape")
     reason = against_lanes(program)
     if reason:
         return Choice(PointByPoint(program), f"point by point: {reason}")

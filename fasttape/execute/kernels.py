@@ -11,7 +11,7 @@ import threading
 from typing import NamedTuple
 
 from fasttape import ops
-from fasttape.compiler import machine, object_cache
+from fasttape.compiler import machine, object_cache, repetition
 from fasttape.compiler.block import kind_of
 from fasttape.compiler.emitter import Style
 from fasttape.compiler.jit import name_for
@@ -48,7 +48,7 @@ class Tiers:
     def __init__(self, program: Program, style: Style, target: Target, shared, sums: int):
         self.best = Source(program, style, target, WELL, shared, sums)
         self.points, self.lock = 0, threading.Lock()
-        self.improves = count_operations(program) > SHORT and not self.best.is_kept()
+        self.improves = not self.best.is_kept() and written(program) > SHORT
         lanes = max(style.lanes // TOGETHER, 1)
         quick = self.best._replace(style=style._replace(lanes=lanes), level=SOON)
         self.kernel = (quick if self.improves else self.best).kernel()
@@ -109,6 +109,15 @@ class Source(NamedTuple):
         for row in called:
             link_rows([row], kind_of(row), self.program.dtype)
         return Kernel(code, workspace, self.style)
+
+
+def written(program: Program) -> int:
+    """How many operations the code of a program has, about: steps that repeat share it."""
+    count = count_operations(program)
+    if count <= SHORT:
+        return count
+    found = line(program)
+    return repetition.count_different(found.operations, found.numbers())
 
 
 def line(program: Program, shared=(), sums: int = 0) -> Line:

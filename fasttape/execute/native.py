@@ -21,14 +21,15 @@ from fasttape.decode import count_operations
 from fasttape.errors import UnsupportedError
 from fasttape.execute.entries import table
 from fasttape.execute.interpreter import address, aligned
-from fasttape.execute.kernels import WELL, Tiers
+from fasttape.execute.kernels import WELL, Tiers, written
 from fasttape.execute.points import HELD, Points
 from fasttape.layout import CALL, DOT, GEMM
 from fasttape.program import Program
 
 FEW, MANY = 1 << 15, 1 << 18  # bytes of panels: in the first-level cache, or in the second to go far in each column
 FOLLOWED = 8  # inputs and outputs that the processor fetches ahead by itself
-MOST = 20_000  # operations: compiling more takes longer than a second
+MOST = 20_000  # operations: compiling more that are all different takes longer than a second
+LONGEST = 1 << 17  # operations: writing about them takes longer than two seconds
 FIRST, LAST = (panels.ARGUMENTS.index(name) for name in ("first", "last"))
 RUN = ctypes.CFUNCTYPE(None, ctypes.c_int64)
 
@@ -112,7 +113,11 @@ def refusal(program: Program, *, strict: bool = False) -> str:
     if strict and (program.ops == GEMM).any():
         return "BLAS rounds its matrix products in an order of its own"
     count = count_operations(program)
-    return f"it has {count:,} operations, of which machine code takes {MOST:,}" if count > MOST else ""
+    if count <= MOST or (count <= LONGEST and written(program) <= MOST):
+        return ""
+    return (
+        f"it has {count:,} operations, of which machine code takes {MOST:,}, or {LONGEST:,} where most are steps alike"
+    )
 
 
 class Driver(NamedTuple):

@@ -10,11 +10,12 @@ from fasttape.decode import count_operations
 from fasttape.execute.blocks import LINE
 from fasttape.execute.entries import table
 from fasttape.execute.interpreter import address
-from fasttape.execute.kernels import SHORT, SOON, WELL, Source
+from fasttape.execute.kernels import SOON, WELL, Source, written
 from fasttape.execute.native import refusal
 from fasttape.program import Program
 
 WIDEST = 32  # operations in an instruction, on average: with more the interpreter is about as fast
+QUICK = 1_000  # different operations, which LLVM compiles well while a caller hardly notices
 PROLOGUE = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 6)
 
 
@@ -30,8 +31,10 @@ class Single:
     """
 
     def __init__(self, program: Program, sources: np.ndarray, targets: np.ndarray):
-        level = WELL if count_operations(program) <= SHORT else SOON
-        kernel = Source(program, Style(program.dtype.name, 1, True, ""), host(), level).kernel()
+        source = Source(program, Style(program.dtype.name, 1, True, ""), host(), WELL)
+        if not source.is_kept() and written(program) > QUICK:
+            source = source._replace(level=SOON)
+        kernel = source.kernel()
         self.failed = np.full(1, -1)
         self.kept = kernel, sources, targets, np.empty(kernel.workspace + LINE, np.uint8)
         room = -(-address(self.kept[-1]) // LINE) * LINE
