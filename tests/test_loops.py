@@ -36,7 +36,7 @@ def both(f, *args):
     evaluator = loops_of(f, *args)
     for done in (0, loops.PATIENCE):
         evaluator.looped.done = done
-        found.append(evaluator.run(evaluator.leaves(args), lambda workspace: np.ravel(evaluator.outputs(workspace))))
+        found.append(evaluator.run(evaluator.leaves(args), lambda workspace: flat(evaluator.outputs(workspace))))
     assert evaluator.looped.loops
     return found
 
@@ -221,3 +221,37 @@ def test_results_are_the_callers_own():
     kept = first.copy()
     slope(2.0 * args[0])
     np.testing.assert_array_equal(first, kept)
+
+
+def valley_and_gradient(x):
+    return ft.value_and_grad(valley)(x)
+
+
+def two_sums(x):
+    """Of the same points, and a result at fewer of them."""
+    a, b = x[1:], x[:-1]
+    return np.sum(a * b), np.sum(b - a * a), (a * b)[1:] - (b - a * a)[:-1]
+
+
+def sum_wanted_between(x):
+    y = x * x
+    return (y[1:] - y[:-1]) / np.sum(y)
+
+
+def tasks_of(f, *args):
+    return [step for step in loops_of(f, *args).looped.borrowing.steps if isinstance(step, Task)]
+
+
+@pytest.mark.parametrize("n", [4098, 4099, 4105, 4106, 4610, 4611, 5120, 5121, 9001])
+def test_sums_are_left_to_the_loop_that_borrows_their_terms(n):
+    """Whatever is left of a register, and of a round of partial sums."""
+    for f in (valley_and_gradient, two_sums):
+        assert_same_bits(f, vector(n, n))
+        (adds,) = [task for task in tasks_of(f, vector(n, n)) if task.sums]
+        assert adds.left.sums == adds.sums
+        assert adds.group.size < adds.left.size
+
+
+def test_sums_that_a_loop_needs_stay_in_front_of_it():
+    assert_same_bits(sum_wanted_between, vector())
+    assert all(task.left is None for task in tasks_of(sum_wanted_between, vector()))

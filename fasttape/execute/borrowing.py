@@ -2,7 +2,8 @@
 
 The adjoint of a slice adds results at shifted places. A few operations in registers take less time than numbers take on
 their way to memory and back, so a loop borrows results that are cheap; the loop that they belong to stores none of
-them, or those at the edges that something else reads.
+them, or those at the edges that something else reads. A loop that is left with sums alone leaves these, too, to the one
+that borrows from it.
 """
 
 import math
@@ -26,6 +27,8 @@ class Task(NamedTuple):
     stored: list[Instruction]  # other members
     edges: list[tuple[int, int]]  # (first, last) points at which it leaves `edge_members`
     edge_members: list[Instruction]
+    sums: list[Instruction]
+    left: Group | None = None  # whose sums are added up here; the points that it has more are its own
 
 
 class Borrowing:
@@ -48,6 +51,9 @@ class Borrowing:
         self.members = {x.start: x for step in order.steps if isinstance(step, Group) for x in step.members}
         self.outputs = np.unique(program.outputs).astype(np.int64)
         self.steps = [self.task(step) if isinstance(step, Group) else step for step in order.steps]
+        for k, step in enumerate(self.steps):
+            if isinstance(step, Task) and step.sums and not (step.delivered or step.stored):
+                self.leave_sums(k, step)
 
     def task(self, group: Group) -> Task:
         """What a loop leaves in memory; results that later loops borrow are lent from now on."""
@@ -70,7 +76,24 @@ class Borrowing:
             elif borrowers or wanted:
                 self.kept.add(y.start)
                 stored.append(y)
-        return Task(group, delivered, stored, sorted(set(edges)), edge_members)
+        return Task(group, delivered, stored, sorted(set(edges)), edge_members, group.sums)
+
+    def leave_sums(self, k: int, task: Task):
+        """Let a loop behind step k, if there is one that reads the same memory, add up the sums of this one."""
+        own = {y.start: y for y in task.group.members}
+        terms = [own.get(x.reads[0].first) for x in task.sums]
+        wanted = min((self.home[i] for x in task.sums for i, _ in self.uses.get(x.index, ())), default=len(self.steps))
+        borrowers = {self.home[i] for x in task.group.members for i, _ in self.uses.get(x.index, ())}
+        if any(y is None or self.cost(y) > CHEAPEST for y in terms):
+            return
+        for j in sorted(borrowers):
+            other = self.steps[j]
+            fits = isinstance(other, Task) and 0 <= task.group.size - other.group.size <= EDGE and not other.sums
+            if fits and k < j < wanted and (other.delivered or other.stored):
+                self.lent |= {y.start: y for y in terms}
+                self.steps[k] = task._replace(sums=[])
+                self.steps[j] = other._replace(sums=task.sums, left=task.group)
+                return
 
     def place(self, y: Instruction) -> int | None:
         """Where among the outputs all results of an instruction stand in order and once; None where they do not."""

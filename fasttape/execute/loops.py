@@ -88,9 +88,10 @@ def looped(plan: Plan, program: Program) -> Looped | None:
 def loops_of(task: Task, borrowing: Borrowing) -> list["Loop"]:
     """The loops of a group: over all points, and over those where results are wanted that are else borrowed."""
     group, found = task.group, []
-    if task.delivered or task.stored or group.sums:
-        one = OnePoint(borrowing, group, [*(x for x, _ in task.delivered), *task.stored], group.sums)
-        found.append(Loop(one, [(0, group.size)], [at for _, at in task.delivered]))
+    if task.delivered or task.stored or task.sums:
+        one = OnePoint(borrowing, group, [*(x for x, _ in task.delivered), *task.stored], task.sums)
+        left = Loop(OnePoint(borrowing, task.left, [], task.sums), ()) if task.left else None
+        found.append(Loop(one, [(0, group.size)], [at for _, at in task.delivered], left))
     if task.edges:
         found.append(Loop(OnePoint(borrowing, group, task.edge_members, []), task.edges))
     return found
@@ -99,8 +100,12 @@ def loops_of(task: Task, borrowing: Borrowing) -> list["Loop"]:
 class Loop:
     """The machine code of a group, for some ranges of its points; raises `UnsupportedError` where there is none."""
 
-    def __init__(self, one: "OnePoint", ranges, places=()):
-        """Of what is stored, the first go to some `places` among the outputs."""
+    def __init__(self, one: "OnePoint", ranges, places=(), left: "Loop | None" = None):
+        """Of what is stored, the first go to some `places` among the outputs.
+
+        All sums may be those of a loop that has some points more, and is `left` with these.
+        """
+        self.left = left
         self.ranges, self.size, self.sums = ranges, one.group.size, [x.start for x in one.sums]
         self.places, self.stored = np.array(places, np.int64), [x.start for x in one.stored[len(places) :]]
         self.native = Native(one.program(), strict=True, sums=len(one.sums))
@@ -116,11 +121,14 @@ class Loop:
         if bound is None:
             bound = workspace.bound[self] = Bound(self, workspace)
         copies = bound.direct(workspace, delivered)
+        bound.partial.fill(-0.0)
         for first, last in self.ranges:
             whole = last - (last - first) % self.native.lanes if self.sums else last
             if first < whole:
                 bound.run(first, whole)
-            if whole < last:
+            if bound.left is not None:
+                bound.run_left(workspace, whole, last)
+            elif whole < last:
                 bound.run_rest(whole, last)
         if self.sums:
             workspace.values[self.sums] = bound.folded()
@@ -130,9 +138,10 @@ class Loop:
 class Bound:
     """A loop in one workspace: its code with all addresses, and the memory of its partial sums."""
 
-    def __init__(self, loop: Loop, workspace):
+    def __init__(self, loop: Loop, workspace, partial=None):
         self.loop, self.itemsize = loop, workspace.values.itemsize
-        self.partial = np.empty((len(loop.sums), BLOCK), workspace.values.dtype)
+        self.partial = np.empty((len(loop.sums), BLOCK), workspace.values.dtype) if partial is None else partial
+        self.left = Bound(loop.left, workspace, self.partial) if loop.left else None
         stored = [0] * loop.places.size + [workspace.origin + self.itemsize * start for start in loop.stored]
         targets = np.array([*stored, *map(address, self.partial)], np.uint64)
         target_steps = np.repeat([self.itemsize, 0], [len(stored), len(self.partial)])
@@ -158,7 +167,6 @@ class Bound:
             copies.append(gathered(read, int(aux[read.place + FIRST]), workspace))
             sources[k] = address(copies[-1])
         np.add(self.places, delivered, out=self.placed)
-        self.partial.fill(-0.0)
         return copies
 
     def run_rest(self, whole, last):
@@ -169,6 +177,18 @@ class Bound:
         self.added -= shift
         end = last % BLOCK or BLOCK
         self.partial[:, end:] = kept[:, : BLOCK - end]
+
+    def run_left(self, workspace, whole, last):
+        """The last points; the sums from there on are those of the loop that has more of them."""
+        if whole < last:
+            kept = self.partial.copy()
+            self.run(whole, last)
+            self.partial[:] = kept
+        copies = self.left.direct(workspace, 0)
+        size, lanes = self.left.loop.size, self.loop.native.lanes
+        for first in range(whole, size, lanes):
+            self.left.run_rest(first, min(first + lanes, size))
+        del copies
 
     def folded(self) -> np.ndarray:
         """The sums of the partial sums, half by half."""
