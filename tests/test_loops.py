@@ -248,10 +248,10 @@ def test_sums_are_left_to_the_loop_that_borrows_their_terms(n):
     for f in (valley_and_gradient, two_sums):
         assert_same_bits(f, vector(n, n))
         (adds,) = [task for task in tasks_of(f, vector(n, n)) if task.sums]
-        assert adds.left.sums == adds.sums
-        assert adds.group.size < adds.left.size
+        assert adds.longer.sums == adds.sums
+        assert adds.group.size < adds.longer.size
 
 
 def test_sums_that_a_loop_needs_stay_in_front_of_it():
     assert_same_bits(sum_wanted_between, vector())
-    assert all(task.left is None for task in tasks_of(sum_wanted_between, vector()))
+    assert all(task.longer is None for task in tasks_of(sum_wanted_between, vector()))

@@ -28,7 +28,7 @@ class Task(NamedTuple):
     edges: list[tuple[int, int]]  # (first, last) points at which it leaves `edge_members`
     edge_members: list[Instruction]
     sums: list[Instruction]
-    left: Group | None = None  # whose sums are added up here; the points that it has more are its own
+    longer: Group | None = None  # whose sums are added up here; the points that it has more are its own
 
 
 class Borrowing:
@@ -92,7 +92,7 @@ class Borrowing:
             if fits and k < j < wanted and (other.delivered or other.stored):
                 self.lent |= {y.start: y for y in terms}
                 self.steps[k] = task._replace(sums=[])
-                self.steps[j] = other._replace(sums=task.sums, left=task.group)
+                self.steps[j] = other._replace(sums=task.sums, longer=task.group)
                 return
 
     def place(self, y: Instruction) -> int | None:

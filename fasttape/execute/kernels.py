@@ -31,7 +31,8 @@ SOON, WELL = 0, 2  # levels of LLVM's effort
 SETTLED = 1 << 20  # points
 THREAD = "fasttape compiles"
 COMPILING = threading.Lock()  # held while LLVM compiles in a thread of its own, when no process may be forked
-os.register_at_fork(before=COMPILING.acquire, after_in_parent=COMPILING.release, after_in_child=COMPILING.release)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=COMPILING.acquire, after_in_parent=COMPILING.release, after_in_child=COMPILING.release)
 
 
 class Kernel(NamedTuple):

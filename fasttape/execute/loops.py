@@ -90,8 +90,8 @@ def loops_of(task: Task, borrowing: Borrowing) -> list["Loop"]:
     group, found = task.group, []
     if task.delivered or task.stored or task.sums:
         one = OnePoint(borrowing, group, [*(x for x, _ in task.delivered), *task.stored], task.sums)
-        left = Loop(OnePoint(borrowing, task.left, [], task.sums), ()) if task.left else None
-        found.append(Loop(one, [(0, group.size)], [at for _, at in task.delivered], left))
+        longer = Loop(OnePoint(borrowing, task.longer, [], task.sums), ()) if task.longer else None
+        found.append(Loop(one, [(0, group.size)], [at for _, at in task.delivered], longer))
     if task.edges:
         found.append(Loop(OnePoint(borrowing, group, task.edge_members, []), task.edges))
     return found
@@ -100,12 +100,12 @@ def loops_of(task: Task, borrowing: Borrowing) -> list["Loop"]:
 class Loop:
     """The machine code of a group, for some ranges of its points; raises `UnsupportedError` where there is none."""
 
-    def __init__(self, one: "OnePoint", ranges, places=(), left: "Loop | None" = None):
+    def __init__(self, one: "OnePoint", ranges, places=(), longer: "Loop | None" = None):
         """Of what is stored, the first go to some `places` among the outputs.
 
-        All sums may be those of a loop that has some points more, and is `left` with these.
+        All sums may be those of a `longer` loop, which has some points more and runs over these alone.
         """
-        self.left = left
+        self.longer = longer
         self.ranges, self.size, self.sums = ranges, one.group.size, [x.start for x in one.sums]
         self.places, self.stored = np.array(places, np.int64), [x.start for x in one.stored[len(places) :]]
         self.native = Native(one.program(), strict=True, sums=len(one.sums))
@@ -126,8 +126,8 @@ class Loop:
             whole = last - (last - first) % self.native.lanes if self.sums else last
             if first < whole:
                 bound.run(first, whole)
-            if bound.left is not None:
-                bound.run_left(workspace, whole, last)
+            if bound.longer is not None:
+                bound.run_longer(workspace, whole, last)
             elif whole < last:
                 bound.run_rest(whole, last)
         if self.sums:
@@ -141,7 +141,7 @@ class Bound:
     def __init__(self, loop: Loop, workspace, partial=None):
         self.loop, self.itemsize = loop, workspace.values.itemsize
         self.partial = np.empty((len(loop.sums), BLOCK), workspace.values.dtype) if partial is None else partial
-        self.left = Bound(loop.left, workspace, self.partial) if loop.left else None
+        self.longer = Bound(loop.longer, workspace, self.partial) if loop.longer else None
         stored = [0] * loop.places.size + [workspace.origin + self.itemsize * start for start in loop.stored]
         targets = np.array([*stored, *map(address, self.partial)], np.uint64)
         target_steps = np.repeat([self.itemsize, 0], [len(stored), len(self.partial)])
@@ -178,16 +178,16 @@ class Bound:
         end = last % BLOCK or BLOCK
         self.partial[:, end:] = kept[:, : BLOCK - end]
 
-    def run_left(self, workspace, whole, last):
+    def run_longer(self, workspace, whole, last):
         """The last points; the sums from there on are those of the loop that has more of them."""
         if whole < last:
             kept = self.partial.copy()
             self.run(whole, last)
             self.partial[:] = kept
-        copies = self.left.direct(workspace, 0)
-        size, lanes = self.left.loop.size, self.loop.native.lanes
+        copies = self.longer.direct(workspace, 0)
+        size, lanes = self.longer.loop.size, self.loop.native.lanes
         for first in range(whole, size, lanes):
-            self.left.run_rest(first, min(first + lanes, size))
+            self.longer.run_rest(first, min(first + lanes, size))
         del copies
 
     def folded(self) -> np.ndarray:
