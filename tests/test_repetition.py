@@ -114,7 +114,7 @@ OPERATORS = (add, scale, root)
 
 @settings(max_examples=50, deadline=None)
 @given(
-    st.lists(st.integers(0, 3), max_size=60), st.lists(st.integers(0, 3), min_size=1, max_size=40), st.integers(0, 9)
+    st.lists(st.integers(0, 3), max_size=60), st.lists(st.integers(0, 3), min_size=1, max_size=40), st.integers(0, 90)
 )
 def test_pieces_are_the_whole_line(around, unit, count):
     rows = [CODE[name] for name in ("add", "sub", "mul", "div")]
@@ -125,7 +125,7 @@ def test_pieces_are_the_whole_line(around, unit, count):
     assert [(start, stop) for start, stop, _ in found] == [*itertools.pairwise(borders)]
     assert borders[-1] == len(operations)
     assert all(stop - start <= max(20, repetition.UNIT) for start, stop, repeats in found if repeats)
-    if len(unit) * count > 8 * repetition.GRAM and count > repetition.LEAST:
+    if len(unit) * count > repetition.WORTH + 8 * repetition.GRAM:
         assert any(repeats for _, _, repeats in found)
 
 

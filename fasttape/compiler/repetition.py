@@ -12,6 +12,7 @@ from fasttape.layout import GUARD
 GRAM = 8  # operations by which a repetition is noticed
 NEAR = 50  # operations; what is farther away may be anywhere
 LEAST = 3  # times that it has to happen
+WORTH = 1_000  # operations together; less is compiled as fast without, and runs faster in larger chunks
 UNIT = 250  # operations of a chunk of some repetitions
 
 
@@ -81,7 +82,7 @@ def stretches(signs: Sequence[int]) -> Iterator[tuple[int, int, int]]:
         while period and stop < len(signs) and signs[stop] == signs[stop - period]:
             stop += 1
         count = (stop - before) // period if period else 0
-        if count >= LEAST:
+        if count >= LEAST and count * period >= WORTH:
             yield before, period, count
             seen.clear()
             stop = before + count * period
