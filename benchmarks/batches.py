@@ -1,12 +1,13 @@
 """One function at many points: value and gradient of an option's price, and of a path of a process in 100 steps."""
 
 import functools
+import importlib.util
 import itertools
 import math
 import random
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -22,6 +23,7 @@ from fasttape.execute.lanes import Lanes
 from fasttape.execute.native import Native
 from fasttape.execute.points import Points
 
+HAS_DDX = importlib.util.find_spec("ddx") is not None
 ROOT_HALF = math.sqrt(0.5)
 INVERSE_ROOT_TWO_PI = 1.0 / math.sqrt(2.0 * math.pi)
 MATURITY = 1.0
@@ -37,13 +39,13 @@ class Case(NamedTuple):
     in_jax: object  # the value at one column by JAX's NumPy
 
 
-def black_scholes(spot, strike, expiry, rate, dividend, volatility):
+def black_scholes(spot, strike, expiry, rate, dividend, volatility, *, numpy: Any = np, erf: Any = math.erf):
     """The price of a call option (Black and Scholes 1973, with Merton's dividends)."""
-    deviation = volatility * np.sqrt(expiry)
-    d1 = (np.log(spot / strike) + (rate - dividend + 0.5 * volatility * volatility) * expiry) / deviation
+    deviation = volatility * numpy.sqrt(expiry)
+    d1 = (numpy.log(spot / strike) + (rate - dividend + 0.5 * volatility * volatility) * expiry) / deviation
     d2 = d1 - deviation
-    up, down = (0.5 * (1.0 + math.erf(d * ROOT_HALF)) for d in (d1, d2))
-    return spot * np.exp(-(dividend * expiry)) * up - strike * np.exp(-(rate * expiry)) * down
+    up, down = (0.5 * (1.0 + erf(d * ROOT_HALF)) for d in (d1, d2))
+    return spot * numpy.exp(-(dividend * expiry)) * up - strike * numpy.exp(-(rate * expiry)) * down
 
 
 @numba.njit(fastmath=True, error_model="numpy", nogil=True)
@@ -139,12 +141,7 @@ def many_paths(rng) -> Case:
 
 def priced_in_jax(x):
     """The price of an option."""
-    jnp, erf = jax().numpy, jax().scipy.special.erf
-    spot, strike, expiry, rate, dividend, volatility = x
-    deviation = volatility * jnp.sqrt(expiry)
-    d1 = (jnp.log(spot / strike) + (rate - dividend + 0.5 * volatility * volatility) * expiry) / deviation
-    up, down = (0.5 * (1.0 + erf(d * ROOT_HALF)) for d in (d1, d1 - deviation))
-    return spot * jnp.exp(-dividend * expiry) * up - strike * jnp.exp(-rate * expiry) * down
+    return black_scholes(*x, numpy=jax().numpy, erf=jax().scipy.special.erf)
 
 
 def path_in_jax(x):
@@ -177,6 +174,18 @@ def jax_batch(case):
 
     run, x = jax().jit(jax().vmap(value_and_partials)), jnp.asarray(np.ascontiguousarray(case.x.T))
     return lambda: np.asarray(run(x)).T
+
+
+def ddx_batch(case):
+    """The kernel of ddx-ad, for points in columns."""
+    import ddx
+
+    def model():
+        names = "spot", "strike", "expiry", "rate", "dividend", "volatility"
+        return black_scholes(*map(ddx.var, names), numpy=ddx, erf=ddx.erf)
+
+    run = ddx.equation(model).compile(points=case.x.shape[1]).jacobian
+    return lambda: run(case.x)
 
 
 def lines_of(array, axis):
@@ -249,7 +258,8 @@ IN_CPP = {
 
 def contenders(name: str) -> dict[str, Callable]:
     """Everybody who computes a problem."""
-    return CONTENDERS | (IN_CPP[name] if cpp.has_compiler() else {})
+    others = {"ddx-ad compiled": ddx_batch} if HAS_DDX and name == "options" else {}
+    return CONTENDERS | others | (IN_CPP[name] if cpp.has_compiler() else {})
 
 
 def beside_cpp(*lines: str) -> tuple[Figure, ...]:
@@ -320,6 +330,7 @@ PROBLEMS = (
             each("point", "native, columns", 16.0),
             each("point", "native, rows", 20.0),
             *figures(0.15),
+            *((relative("native, columns", "ddx-ad compiled", 0.6),) if HAS_DDX else ()),
             *beside_cpp("columns", "rows"),
         ),
         count=lambda case: case.x.shape[1],

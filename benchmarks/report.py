@@ -6,7 +6,7 @@ import pathlib
 import platform
 from typing import Any
 
-PACKAGES = ("fasttape", "numpy", "numba", "llvmlite", "scipy", "micrograd", "autograd", "jax")
+PACKAGES = ("fasttape", "numpy", "numba", "llvmlite", "scipy", "micrograd", "autograd", "jax", "torch", "ddx-ad")
 UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 

@@ -28,7 +28,7 @@ from fasttape.program import Program
 SHORT = 300  # operations that are compiled well at once
 FUNCTIONS = "kernel", "prologue"
 SOON, WELL = 0, 2  # levels of LLVM's effort
-SETTLED = 1 << 20  # points
+SETTLED = 1 << 20  # points of a program in which nothing repeats: as much work as compiling it well
 THREAD = "fasttape compiles"
 COMPILING = threading.Lock()  # held while LLVM compiles in a thread of its own, when no process may be forked
 if hasattr(os, "register_at_fork"):
@@ -49,7 +49,9 @@ class Tiers:
     def __init__(self, program: Program, style: Style, target: Target, shared, sums: int):
         self.best = Source(program, style, target, WELL, shared, sums)
         self.points, self.lock = 0, threading.Lock()
-        self.improves = not self.best.is_kept() and written(program) > SHORT
+        different = 0 if self.best.is_kept() else written(program)
+        self.improves = different > SHORT
+        self.settled = SETTLED * different // max(count_operations(program), 1)
         lanes = max(style.lanes // TOGETHER, 1)
         quick = self.best._replace(style=style._replace(lanes=lanes), level=SOON)
         self.kernel = (quick if self.improves else self.best).kernel()
@@ -60,7 +62,7 @@ class Tiers:
             return
         with self.lock:
             self.points += points
-            due = self.improves and self.points >= SETTLED
+            due = self.improves and self.points >= self.settled
             self.improves = self.improves and not due
         if due:
             threading.Thread(target=self.improve, name=THREAD).start()
