@@ -16,12 +16,6 @@ WORTH = 1_000  # operations together; less is compiled as fast without, and runs
 UNIT = 250  # operations of a chunk of some repetitions
 
 
-def count_different(operations: Sequence[Any], constants: Mapping[int, float]) -> int:
-    """The number of operations if all that repeats is there once."""
-    found = stretches(signs(operations, constants))
-    return len(operations) - sum((count - 1) * period for _, period, count in found)
-
-
 def pieces(operations: Sequence[Any], constants: Mapping[int, float], longest: int) -> list[tuple[int, int, bool]]:
     """(start, stop, whether it repeats) of parts that make up a line; `constants` are numbers by slot.
 
@@ -29,19 +23,27 @@ def pieces(operations: Sequence[Any], constants: Mapping[int, float], longest: i
     """
     made: list[tuple[int, int, bool]] = []
     end = 0
-    for start, period, count in stretches(signs(operations, constants)):
-        if period > longest:
-            parts, units = -(-period // longest), count
-        else:
-            most = min(max(UNIT // period, 1), count // 2)
-            parts, together = 1, min(range(most // 2 + 1, most + 1), key=lambda n: (count % n, -n))
-            period, units = period * together, count // together
+    for start, period, count in units(operations, constants):
         if start > end:
             made.append((end, start, False))
-        for unit in range(start, start + units * period, period):
-            made += [(unit + k * period // parts, unit + (k + 1) * period // parts, True) for k in range(parts)]
-        end = start + units * period
+        end = start + count * period
+        parts = -(-period // longest)
+        for first in range(start, end, period):
+            made += [(first + k * period // parts, first + (k + 1) * period // parts, True) for k in range(parts)]
     return [*made, (end, len(operations), False)] if end < len(operations) else made
+
+
+def count_different(operations: Sequence[Any], constants: Mapping[int, float]) -> int:
+    """The number of operations if the parts that repeat are there once."""
+    return len(operations) - sum((count - 1) * period for _, period, count in units(operations, constants))
+
+
+def units(operations: Sequence[Any], constants: Mapping[int, float]) -> Iterator[tuple[int, int, int]]:
+    """(start, period, count) of what repeats; short periods are taken together."""
+    for start, period, count in stretches(signs(operations, constants)):
+        most = min(max(UNIT // period, 1), count // 2)
+        together = min(range(most // 2 + 1, most + 1), key=lambda n: (count % n, -n))
+        yield start, period * together, count // together
 
 
 def signs(operations: Sequence[Any], constants: Mapping[int, float]) -> list[int]:
