@@ -126,6 +126,8 @@ def test_the_choice_says_why():
     assert "of 3,000 operations on average" in reason(np.exp, np.ones(3_000))
     assert reason(np.exp, np.ones(200)).startswith("lanes")
     many = batch.choose(ft.record(lambda x: x * x, 1.0).program, batch.MANY)
+    large = ft.record(lambda x: sum((x * k for k in range(1 << 14)), x), 1.0).program
+    assert config.DISABLE_JIT or "operations, of which machine code" in batch.choose(large, batch.MANY).reason
     assert isinstance(many.executor, batch.Lanes if config.DISABLE_JIT else batch.Native)
     assert batch.choose(ft.record(own, 1.0).program, batch.MANY).executor.lanes == 1
 

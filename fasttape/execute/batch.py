@@ -47,15 +47,18 @@ class Choice(NamedTuple):
 
 def choose(program: Program, size: int = 0) -> Choice:
     """The executor for a program at `size` points at once; it can be kept, and run at other points."""
+    refused = ""
     if size >= MANY and not late.DISABLED:
-        with contextlib.suppress(UnsupportedError):
+        try:
             native = Native(program)
             return Choice(native, f"native: {native.lanes} points at a time in registers, by machine code of the tape")
+        except UnsupportedError as error:
+            refused = f"; {error}"
     reason = against_lanes(program)
     if reason:
         return Choice(PointByPoint(program), f"point by point: {reason}")
     lanes = Lanes(program)
-    return Choice(lanes, f"lanes: {lanes.lanes} points at a time through one loop over the tape")
+    return Choice(lanes, f"lanes: {lanes.lanes} points at a time through one loop over the tape{refused}")
 
 
 def against_lanes(program: Program) -> str:
