@@ -275,6 +275,7 @@ def test_size_is_bounded_and_what_is_used_stays(folder, monkeypatch):
     for path in files(folder):
         path.unlink()
     monkeypatch.setattr(object_cache, "LIMIT", 4 * (len(data) + object_cache.CHECKSUM))
+    monkeypatch.setattr(object_cache, "LOOKS", 1)
     for k in range(4):
         object_cache.keep(f"k{k}", data)
         os.utime(folder / f"k{k}.o", (k, k))

@@ -13,7 +13,7 @@ GRAM = 8  # operations by which a repetition is noticed
 NEAR = 50  # operations; what is farther away may be anywhere
 LEAST = 3  # times that it has to happen
 WORTH = 1_000  # operations together; less is compiled as fast without, and runs faster in larger chunks
-UNIT = 250  # operations of a chunk of some repetitions
+UNIT = 120  # operations of a chunk of some repetitions
 
 
 def pieces(operations: Sequence[Any], constants: Mapping[int, float], longest: int) -> list[tuple[int, int, bool]]:
