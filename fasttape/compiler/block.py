@@ -62,14 +62,12 @@ class Block:
 
     def multiply_add(self, x: Value, y: Value, z: Value, minus_product: bool, minus_term: bool) -> Value:
         """x y + z, or with other signs, rounded once if the processor can."""
-        function = f"llvm.fmuladd.v{self.style.lanes}{'f64' if self.style.real == 'double' else 'f32'}"
+        function = self.style.intrinsic("fmuladd", self.style.real)
         self.needs.declared[f"declare {self.kind} @{function}({self.kind}, {self.kind}, {self.kind}) #0"] = None
-        first, last = (self.negative(v).name if minus else v.name for v, minus in ((x, minus_product), (z, minus_term)))
+        signed = (self.row(NEG, [v]) if minus else v for v, minus in ((x, minus_product), (z, minus_term)))
+        first, last = (v.name for v in signed)
         arguments = ", ".join(f"{self.kind} {name}" for name in (first, y.name, last))
         return Value(self.fresh(f"call {self.kind} @{function}({arguments})"))
-
-    def negative(self, x: Value) -> Value:
-        return self.row(NEG, [x])
 
     def called(self, code, operands, parameter=0) -> Value:
         """A row by its entry, which goes through the points."""

@@ -63,6 +63,10 @@ class Style(NamedTuple):
     def vector(self, real) -> str:
         return f"<{self.lanes} x {real}>"
 
+    def intrinsic(self, name, real) -> str:
+        """LLVM's own function of that name."""
+        return f"llvm.{name}.v{self.lanes}{'f64' if real == 'double' else 'f32'}"
+
 
 class Number:
     """One number at each point, by the name of its register; `value` where it is a constant."""
@@ -237,9 +241,8 @@ class Sketch:
             names = [name for name in INTRINSICS if name in {x.rpartition(".")[2] for x in op.names}]
             if not names:
                 raise NotEmittedError(op.name)
-            suffix = f"v{self.style.lanes}{'f64' if real == 'double' else 'f32'}"
             given = [self.name(x, real) for x in operands]
-            return self.call(f"llvm.{names[0]}.{suffix}", given, real, self.style.lanes)
+            return self.call(self.style.intrinsic(names[0], real), given, real, self.style.lanes)
         rule = ops.rebound(op.value, lambda name, value: Mathematics(self) if value is math else None)
         self.inside.append(code)
         result = self.every_way(rule, operands)
