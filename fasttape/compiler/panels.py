@@ -18,9 +18,9 @@ WORD, HALF = ir.IntType(64), ir.IntType(32)
 POINTER = ir.IntType(8).as_pointer()
 MEMORY = "workspace", "panels", "fails", "ins", "outs", "ahead", "sources", "source_steps", "targets", "target_steps"
 ARGUMENTS = "kernel", "prologue", "inputs", "outputs", "failed", "first", "last", "points", "entries", *MEMORY
-ALIGNED = 64  # bytes: rows start at multiples of so many, or of their blocks' size
-STREAMS = 64  # inputs and outputs in columns that are read and written where they are
-GROUP = 2  # blocks between which memory is asked for
+LINE = 64  # bytes that come from memory together; rows start at multiples of so many, or of their blocks' size
+STREAMS = 20  # inputs and outputs in columns that are read and written where they are
+GROUP = 16  # points for which memory is asked for at a time
 
 
 def word(number):
@@ -33,7 +33,8 @@ class Driver:
     def __init__(self, dtype: str, lanes: int):
         self.lanes, self.size = lanes, vector.BITS[dtype] // 8
         self.real = ir.DoubleType() if dtype == "float64" else ir.FloatType()
-        self.vector, self.cell = ir.VectorType(self.real, lanes), min(lanes * self.size, ALIGNED)
+        self.line = min(lanes, LINE // self.size)  # numbers that are read, written or fetched together
+        self.vector, self.cell = ir.VectorType(self.real, self.line), self.line * self.size
         self.module = ir.Module("driver")
         function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [WORD]), "run")
         self.builder = ir.IRBuilder(function.append_basic_block())
@@ -63,7 +64,7 @@ class Driver:
             self.compute(memory, blocks)
             with cgutils.for_range(b, at["outputs"]) as loop:
                 self.write(loop.index, first, count, whole, before=False)
-            self.note(first, count)
+            self.note(first, count, whole)
 
     def call(self, name, arguments):
         kind = ir.FunctionType(ir.VoidType(), [x.type for x in arguments])
@@ -82,7 +83,10 @@ class Driver:
 
     def item(self, name, index):
         """An element of an array of words."""
-        return self.load(self.builder.add(self.arguments[name], self.builder.mul(index, word(8))), WORD, 8)
+        return self.item_at(self.arguments[name], index)
+
+    def item_at(self, table, index):
+        return self.load(self.place(table, index, word(8)), WORD, 8)
 
     def place(self, base, index, step):
         return self.builder.add(base, self.builder.mul(index, step))
@@ -119,18 +123,18 @@ class Driver:
                 self.seen("ins", k, source)
             with apart:
                 self.seen("ins", k, self.row(k))
+                self.want(k, source, step, self.arguments["inputs"])
                 self.pack(k, source, step, count, whole, padded)
-        self.want(k, source, step)
 
     def pack(self, k, source, step, count, whole, padded):
         """Fill a row, and the next one with it where both inputs stand side by side."""
         b, size, row = self.builder, word(self.size), self.row(k)
-        with b.if_then(b.icmp_signed("==", step, size)), self.steps(word(0), whole, self.lanes) as (j, _):
+        with b.if_then(b.icmp_signed("==", step, size)), self.steps(word(0), whole, self.line) as (j, _):
             together = self.load(self.place(source, j, size), self.vector, self.size)
             self.store(together, self.place(row, j, size), self.cell)
         with b.if_then(b.icmp_signed("!=", step, size)), self.by_twos("source", k) as (two, single):
             for width, chosen in enumerate((single, two), 1):
-                with chosen, self.steps(word(0), whole, self.lanes) as (j, _):
+                with chosen, self.steps(word(0), whole, self.line) as (j, _):
                     self.gather(width, self.place(source, j, step), step, self.place(row, j, size))
         last = b.sub(count, word(1))
         with self.steps(whole, padded) as (j, _):
@@ -146,31 +150,30 @@ class Driver:
         beside = b.or_(self.beside(step, count, whole), b.icmp_signed("==", step, word(0)))  # or partial sums
         if before:
             self.seen("outs", k, b.select(beside, target, row))
-            self.want(k, target, step)
-            return
         with b.if_then(b.not_(beside)):
-            self.unpack(k, row, target, step, count, whole)
+            if before:
+                self.want(k, target, step, self.arguments["outputs"])
+            else:
+                self.unpack(k, row, target, step, count, whole)
 
-    def want(self, k, address, step):
-        """Note what the next panel will touch, if anybody wants that before; see `tables`.
+    def want(self, k, address, step, rows):
+        """Note what will go through a row in the next panel; see `tables`.
 
-        Rows that share cache lines ask for one each of every block.
+        Where rows share cache lines each asks for another one of those in which the numbers of some points lie.
         """
         b, (places, strides) = self.builder, self.tables()
-        with b.if_then(b.icmp_unsigned("!=", self.arguments["ahead"], word(0))):
-            self.note_ahead(k, address, step, places, strides)
-
-    def note_ahead(self, k, address, step, places, strides):
-        b = self.builder
         count = b.load(self.wanted)
-        lane = b.urem(k, word(self.lanes))
-        ahead = self.place(address, b.add(self.arguments["points"], lane), step)
+        dense = b.icmp_signed("<=", step, b.mul(rows, word(self.size)))
+        shared = b.and_(dense, b.icmp_signed(">", step, word(self.size)))
+        apart = b.mul(b.urem(k, word(self.line)), step)
+        apart = b.select(shared, b.mul(k, word(LINE - self.size)), apart)
+        ahead = b.add(self.place(address, self.arguments["points"], step), apart)
         self.store(ahead, self.place(places, count, word(8)), 8)
-        self.store(b.mul(step, word(self.lanes)), self.place(strides, count, word(8)), 8)
+        self.store(b.mul(step, word(self.line)), self.place(strides, count, word(8)), 8)
         b.store(b.add(count, word(1)), self.wanted)
 
     def tables(self):
-        """Where addresses are noted, and their steps from block to block."""
+        """Where addresses are noted, and their steps from line to line of numbers side by side."""
         rows = self.builder.add(self.arguments["inputs"], self.arguments["outputs"])
         return self.arguments["ahead"], self.place(self.arguments["ahead"], rows, word(8))
 
@@ -178,15 +181,18 @@ class Driver:
         """Call the kernel, on a few blocks at a time where memory has to come in between."""
         b, (places, strides) = self.builder, self.tables()
         wanted = b.load(self.wanted)
-        group = b.select(b.icmp_unsigned("==", wanted, word(0)), blocks, word(GROUP))
+        together = max(GROUP // self.lanes, 1)
+        group = b.select(b.icmp_unsigned("==", wanted, word(0)), blocks, word(together))
         with cgutils.for_range_slice(b, word(0), blocks, group) as (block, _):
             end = b.add(block, group)
             end = b.select(b.icmp_unsigned("<", end, blocks), end, blocks)
             with cgutils.for_range(b, wanted) as loop:
-                address = self.load(self.place(places, loop.index, word(8)), WORD, 8)
-                stride = self.load(self.place(strides, loop.index, word(8)), WORD, 8)
-                with self.steps(block, end) as (j, _):
-                    self.prefetch(self.place(address, j, stride))
+                place = self.place(places, loop.index, word(8))
+                address, stride = self.load(place, WORD, 8), self.item_at(strides, loop.index)
+                for _ in range(together * self.lanes // self.line):
+                    self.prefetch(address)
+                    address = b.add(address, stride)
+                self.store(address, place, 8)
             self.call("kernel", [*memory[:4], block, memory[5], end])
 
     def prefetch(self, address):
@@ -200,7 +206,7 @@ class Driver:
         size = word(self.size)
         with self.by_twos("target", k) as (two, single):
             for width, chosen in enumerate((single, two), 1):
-                with chosen, self.steps(word(0), whole, self.lanes) as (j, _):
+                with chosen, self.steps(word(0), whole, self.line) as (j, _):
                     self.scatter(width, self.place(row, j, size), self.place(target, j, step), step)
         with self.steps(whole, count) as (j, _):
             x = self.load(self.place(row, j, size), self.real, self.size)
@@ -231,22 +237,22 @@ class Driver:
     def gather(self, width, place, step, row):
         """A register for each of one or two rows, of numbers that stand side by side at each point."""
         parts = []
-        for _ in range(self.lanes):
+        for _ in range(self.line):
             parts.append(self.load(place, ir.VectorType(self.real, width), self.size))
             place = self.builder.add(place, step)
         while len(parts) > 1:
             parts = [self.shuffled(x, y, range(2 * x.type.count)) for x, y in zip(parts[::2], parts[1::2], strict=True)]
         for n in range(width):
-            numbers = self.shuffled(*parts, *parts, range(n, width * self.lanes, width))
+            numbers = self.shuffled(*parts, *parts, range(n, width * self.line, width))
             self.store(numbers, self.place(row, self.arguments["points"], word(n * self.size)), self.cell)
 
     def scatter(self, width, row, place, step):
         """The inverse of `gather`."""
         rows = [self.place(row, self.arguments["points"], word(n * self.size)) for n in range(width)]
         numbers = [self.load(x, self.vector, self.cell) for x in rows]
-        order = [lane + n * self.lanes for lane in range(self.lanes) for n in range(width)]
+        order = [lane + n * self.line for lane in range(self.line) for n in range(width)]
         together = self.shuffled(numbers[0], numbers[-1], order)
-        for lane in range(self.lanes):
+        for lane in range(self.line):
             part = self.shuffled(together, together, range(lane * width, (lane + 1) * width))
             self.store(part, place, self.size)
             place = self.builder.add(place, step)
@@ -255,14 +261,15 @@ class Driver:
         """Chosen numbers of two registers."""
         return self.builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(HALF, len(order)), list(order)))
 
-    def note(self, first, count):
+    def note(self, first, count, whole):
         """Widen the numbers of the guards that failed, where somebody asks for them."""
-        b = self.builder
-        target = self.place(self.arguments["failed"], first, word(8))
-        asked = b.icmp_unsigned("!=", self.arguments["failed"], word(0))
-        with b.if_then(asked), self.steps(word(0), count) as (j, _):
-            x = self.load(self.place(self.arguments["fails"], j, word(4)), HALF, 4)
-            self.store(b.sext(x, WORD), self.place(target, j, word(8)), 8)
+        b, failed = self.builder, self.arguments["failed"]
+        with b.if_then(b.icmp_unsigned("!=", failed, word(0))):
+            for start, stop, step in ((word(0), whole, self.line), (whole, count, 1)):
+                with self.steps(start, stop, step) as (j, _):
+                    x = self.load(self.place(self.arguments["fails"], j, word(4)), ir.VectorType(HALF, step), 4)
+                    wide = b.sext(x, ir.VectorType(WORD, step))
+                    self.store(wide, self.place(failed, b.add(first, j), word(8)), 8)
 
 
 def text(dtype: str, lanes: int) -> str:

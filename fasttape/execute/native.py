@@ -27,7 +27,6 @@ from fasttape.layout import CALL, DOT, GEMM
 from fasttape.program import Program
 
 FEW, MANY = 1 << 15, 1 << 18  # bytes of panels: in the first-level cache, or in the second to go far in each column
-FOLLOWED = 8  # inputs and outputs that the processor fetches ahead by itself
 MOST = 20_000  # operations: compiling more that are all different takes longer than a second
 LONGEST = 1 << 17  # operations: writing about them takes longer than two seconds
 FIRST, LAST = (panels.ARGUMENTS.index(name) for name in ("first", "last"))
@@ -92,8 +91,6 @@ class Run:
         self.targets[:], target_steps[:] = points.targets.view(np.int64), points.target_steps
         origin = address(words)
         *places, self.place = (origin + 8 * start for start in stops[:-1])
-        if n + m <= FOLLOWED:
-            places[panels.MEMORY.index("ahead")] = 0
         failed = address(points.failed) if points.failed.size else 0
         self.arguments[:] = *self.kernel.code.functions, n, m, failed, 0, 0, panel, native.entries, *places
 
