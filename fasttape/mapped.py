@@ -42,10 +42,23 @@ class Places(NamedTuple):
         """The same behind so many other numbers."""
         return self._replace(offsets=self.offsets + size)
 
-    def addresses(self, array: Any, first: int) -> Any:
-        """Where the numbers of a point are in memory."""
-        places = address(array) + (self.offsets + self.steps * first) * array.itemsize
-        return places.astype(np.uint64)
+    def addresses(self, parts: list[Any], first: int) -> Any:
+        """Where the numbers of a point are in memory, if the flat array is in parts."""
+        stops, itemsize = np.cumsum([x.size for x in parts]), parts[0].itemsize
+        bases = np.array([address(x) for x in parts]) - itemsize * np.append(0, stops[:-1])
+        return (bases[self.part(stops)] + (self.offsets + self.steps * first) * itemsize).astype(np.uint64)
+
+    def part(self, stops: Any, point: int = 0) -> Any:
+        """In which of the parts that stop there each number of a point is."""
+        return np.searchsorted(stops, self.offsets + self.steps * point, "right")
+
+    def stay(self, stops: Any, points: int) -> bool:
+        """Whether each number is in the same part at all points."""
+        return bool((self.part(stops) == self.part(stops, points - 1)).all())
+
+    def chosen(self, numbers: Any, skipped: Any) -> "Places":
+        """Those of some numbers, in an array that lacks what is skipped in front of them."""
+        return Places(self.offsets[numbers] - skipped, self.steps[numbers])
 
     def of_blocks(self, lanes: int) -> Any:
         """For each point of a block of so many the offsets, and the steps from block to block."""
@@ -77,6 +90,7 @@ class Mapped(Rule):
         self.inputs, self.sources, self.outputs, self.targets = inputs, sources, outputs, targets
         self.operations = points * count_operations(program)
         self.pure = not program.guards.size and all(rule.pure for rule in program.rules)
+        self.adjoints: dict[Any, Mapped] = {}  # by the sizes of operands, and whose adjoints are wanted
 
     def __reduce__(self) -> tuple[Any, ...]:
         described = self.name, self.program, self.points, self.inputs, self.sources, self.outputs, self.targets
@@ -109,36 +123,61 @@ class Mapped(Rule):
         return choose(self.program, self.points, self.sources.steps == 0).executor
 
     def forward(self, x: Any, *, keep: bool) -> tuple[Any, Any]:
-        y, failed = self.evaluate(x)
+        y = np.empty(self.outputs, self.program.dtype)
+        return y, self.fill([x], y, keep=keep)
+
+    def fill(self, operands: list[Any], y: Any, *, keep: bool) -> None:
+        failed = self.evaluate(operands, y)
         stopped = int(failed[failed != HELD][0]) if (failed != HELD).any() else HELD
         if stopped == self.program.ops.size:
             raise ReplayError(f"a batch inside of {self.name} was recorded with conditions that do not hold here")
         if stopped != HELD:
             raise guard_error(self.program, stopped)
-        return y, None
 
-    def evaluate(self, x: Any) -> tuple[Any, Any]:
-        """The results, and the guard that stopped each point, or HELD."""
-        y, failed = np.zeros(self.outputs, self.program.dtype), np.full(self.points, HELD, np.int64)
-        x = np.ascontiguousarray(x, y.dtype)
+    def evaluate(self, operands: list[Any], y: Any) -> Any:
+        """Write the results; return the guard that stopped each point, or HELD."""
+        failed = np.full(self.points, HELD, np.int64)
+        parts = [np.ascontiguousarray(x, y.dtype) for x in operands] or [y[:0]]
+        if not self.sources.stay(np.cumsum([x.size for x in parts]), self.points):
+            parts = [np.concatenate(parts)]
         summed = np.flatnonzero(self.targets.steps == 0)
+        written = self.points * (self.targets.steps.size - summed.size)
+        y[self.targets.offsets[summed] if summed.size + written == y.size else slice(None)] = 0.0
         most = max(ROOM // max(summed.size, 1), 1)
-        terms = np.empty((min(most, self.points), summed.size), y.dtype)
+        terms = np.empty((summed.size, min(most, self.points)), y.dtype)
         for first in range(0, self.points, most):
             count = min(most, self.points - first)
-            targets, steps = self.targets.addresses(y, first), self.targets.steps * y.itemsize
-            targets[summed] = address(terms) + np.arange(summed.size) * y.itemsize
-            steps[summed] = summed.size * y.itemsize
-            sources = self.sources.addresses(x, first), self.sources.steps * x.itemsize
+            targets, steps = self.targets.addresses([y], first), self.targets.steps * y.itemsize
+            targets[summed] = address(terms) + np.arange(summed.size) * terms.strides[0]
+            steps[summed] = y.itemsize
+            sources = self.sources.addresses(parts, first), self.sources.steps * y.itemsize
             run(self.executor, Points(count, *sources, targets, steps, failed[first : first + count]))
-            np.add.at(y, self.targets.offsets[summed], np.add.reduce(terms[:count], axis=0))
-        return y, failed
+            np.add.at(y, self.targets.offsets[summed], np.add.reduce(terms[:, :count], axis=1))
+        return failed
 
     def reverse(self, x: Any, y: Any, w: Any, kept: Any, totals: Any) -> None:
-        totals += self.adjoint.forward(np.concatenate([x, y, w]), keep=False)[0]
+        self.spread([x], y, w, kept, [totals])
+
+    def spread(self, operands: list[Any], y: Any, w: Any, kept: Any, totals: list[Any]) -> None:
+        sizes, wanted = [x.size for x in operands], [total is not None for total in totals]
+        if not self.sources.stay(np.cumsum(sizes), self.points):
+            super().spread(operands, y, w, kept, totals)
+            return
+        key = *sizes, *wanted
+        if key not in self.adjoints:
+            self.adjoints[key] = self.adjoint_by(sizes, wanted)
+        made = np.empty(self.adjoints[key].outputs, y.dtype)
+        self.adjoints[key].fill([*operands, y, w], made, keep=False)
+        at = 0
+        for total in totals:
+            if total is not None:
+                total += made[at : at + total.size]
+                at += total.size
 
     def tangent(self, x: Any, y: Any, dx: Any) -> Any:
-        return self.along.forward(np.concatenate([x, y, dx]), keep=False)[0]
+        made = np.empty(y.size, y.dtype)
+        self.along.fill([x, y, dx], made, keep=False)
+        return made
 
     def pullback(self) -> Rule:
         return self.adjoint
@@ -149,10 +188,17 @@ class Mapped(Rule):
     @functools.cached_property
     def adjoint(self) -> "Mapped":
         """The rule of `pullback`."""
-        size = self.inputs + self.outputs
+        return self.adjoint_by([self.inputs], [True])
+
+    def adjoint_by(self, sizes: list[int], wanted: list[bool]) -> "Mapped":
+        """The rule from (x, y, w) to the adjoints of those parts of x that are wanted."""
+        part, size = self.sources.part(np.cumsum(sizes)), self.inputs + self.outputs
+        numbers = np.flatnonzero(np.array(wanted)[part])
+        left = np.where(wanted, 0, sizes)
+        targets = self.sources.chosen(numbers, (np.cumsum(left) - left)[part[numbers]])
         sources = Places.joined(self.sources, self.unused(), self.targets.behind(size))
-        made = pullback_program(self.program)
-        described = self.points, size + self.outputs, sources, self.inputs, self.sources
+        made = pullback_program(self.program, numbers)
+        described = self.points, size + self.outputs, sources, self.inputs - int(left.sum()), targets
         return Mapped(f"pullback of {self.name}", made, *described, self.whole)
 
     @functools.cached_property

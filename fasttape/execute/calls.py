@@ -1,7 +1,8 @@
 """CALL: where a sweep stops and Python goes on, with a rule that a program keeps; and what every rule can do.
 
 A rule is a function of `inputs` numbers with `outputs` results, and its derivatives. A sweep gathers the numbers from
-the operands of the instruction in order, so a rule never sees a slot, nor memory that anybody else has.
+the operands of the instruction in order, so a rule never sees a slot, nor memory that anybody else has, unless it has
+`fill` and `spread` of its own.
 """
 
 import bisect
@@ -49,9 +50,26 @@ class Rule:
         """y, and what `reverse` can use of this evaluation; None unless the caller will `keep` it."""
         raise NotImplementedError
 
+    def fill(self, operands: list[np.ndarray], y: np.ndarray, *, keep: bool) -> Any:
+        """Write y, where results belong, for operands where they are; return the second of what `forward` returns."""
+        y[:], kept = self.forward(np.concatenate([y[:0], *operands]), keep=keep)
+        return kept
+
     def reverse(self, x, y, w, kept, totals) -> None:
         """Add the adjoints of x to `totals`; `kept` is what `forward` returned, or None."""
         raise NotImplementedError
+
+    def spread(self, operands: list[np.ndarray], y, w, kept, totals: list[np.ndarray | None]) -> None:
+        """As `reverse`, for operands where they are; None stands for totals that nobody wants."""
+        x = np.concatenate([y[:0], *operands])
+        pairs = zip(operands, totals, strict=True)
+        flat = np.concatenate([y[:0], *(np.zeros_like(z) if total is None else total for z, total in pairs)])
+        self.reverse(x, y.copy(), w.copy(), kept, flat)
+        at = 0
+        for z, total in zip(operands, totals, strict=True):
+            if total is not None:
+                total[:] = flat[at : at + z.size]
+            at += z.size
 
     def tangent(self, x, y, dx) -> np.ndarray:
         """The tangents of y."""
@@ -147,11 +165,11 @@ class Calls:
     def forward(self, columns, values, site, *, keep) -> int:
         """Run one CALL; return the slot behind its results."""
         rule, _, parts, results = self.read(columns, site)
-        x = gathered(values, parts)
         at, y, kept = self.known.get(site.number, (None, None, None))
-        if at is None or at.tobytes() != x.tobytes():
-            y, kept = rule.forward(x, keep=keep)
-        values[results] = y
+        if at is not None and at.tobytes() == gathered(values, parts).tobytes():
+            values[results] = y
+        else:
+            kept = rule.fill([values[part] for part in parts], values[results], keep=keep)
         if keep:
             self.kept[site.number] = kept
         return results.stop
@@ -162,23 +180,22 @@ class Calls:
         Contributions go on top of what the operands have so far, so that a rule may add to it in an order of its own.
         """
         rule, p, parts, results = self.read(columns, site)
-        aux, w = columns[3], adjoints[results].copy()
+        aux, w = columns[3], adjoints[results]
         how = [int(aux[operand(aux, p, k) + ADJOINTS]) for k in range(len(parts))]
         for part, mode in zip(parts, how, strict=True):
             if mode == SETS:
                 adjoints[part] = 0.0
         if w.any():
-            totals = gathered(adjoints, parts)
-            if not site.distinct:
-                totals[:] = 0.0
-            x, kept = gathered(values, parts), self.kept.get(site.number)
-            rule.reverse(x, values[results].copy(), w, kept, totals)
-            at = 0
-            for part, mode in zip(parts, how, strict=True):
-                size = part.stop - part.start if isinstance(part, slice) else part.size
-                if mode != PASSIVE:
-                    put(adjoints, part, totals[at : at + size], distinct=site.distinct)
-                at += size
+            operands = [values[part] for part in parts]
+            triples = list(zip(operands, parts, how, strict=True))
+            totals = [
+                None if mode == PASSIVE else adjoints[part] if site.distinct else np.zeros_like(x)
+                for x, part, mode in triples
+            ]
+            rule.spread(operands, values[results], w, self.kept.get(site.number), totals)
+            for total, (_, part, _) in zip(totals, triples, strict=True):
+                if total is not None and not (site.distinct and isinstance(part, slice)):
+                    put(adjoints, part, total, distinct=site.distinct)
         if not (keep or aux[p + CLEAN]):
             adjoints[results] = 0.0
         return results.start

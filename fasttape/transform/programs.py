@@ -119,13 +119,17 @@ def spans_of_inputs(program: Program) -> np.ndarray:
     return np.array(merged, np.int64).reshape(-1, 2)
 
 
-def pullback_program(program: Program) -> Program:
-    """From inputs x, y and w to the adjoints of the inputs x of a program whose outputs y have the adjoints w."""
+def pullback_program(program: Program, wanted=None) -> Program:
+    """From inputs x, y and w to the adjoints of the inputs x of a program whose outputs y have the adjoints w.
+
+    Those of all inputs, or of some whose numbers are `wanted`.
+    """
     n, m = program.inputs, program.outputs.size
+    slots = 1 + (np.arange(n) if wanted is None else wanted)
 
     def transform(stretch, wide):
         seeds = np.arange(n + m + 1, n + 2 * m + 1, dtype=np.uint32)
-        return adjoint(stretch, np.arange(1, n + 1), wide.outputs, seeds, wide.ops.size)
+        return adjoint(stretch, slots, wide.outputs, seeds, wide.ops.size)
 
     return transformed(widened(program, 2 * m), transform)
 
