@@ -123,8 +123,11 @@ class Driver:
                 self.seen("ins", k, source)
             with apart:
                 self.seen("ins", k, self.row(k))
-                self.want(k, source, step, self.arguments["inputs"])
-                self.pack(k, source, step, count, whole, padded)
+                with b.if_then(b.icmp_signed("!=", step, word(0))):
+                    self.want(k, source, step, self.arguments["inputs"])
+                again = b.icmp_unsigned("!=", first, self.arguments["first"])
+                with b.if_then(b.not_(b.and_(again, b.icmp_signed("==", step, word(0))))):
+                    self.pack(k, source, step, count, whole, padded)
 
     def pack(self, k, source, step, count, whole, padded):
         """Fill a row, and the next one with it where both inputs stand side by side."""

@@ -23,7 +23,7 @@ from fasttape.execute.schedule import Group, Instruction, Read, schedule
 from fasttape.layout import ELEMENTWISE, FIRST, FORWARD, REGULAR
 from fasttape.program import Program
 
-WORTHWHILE = 1 << 18  # operations in loops; with fewer, what leads to them in Python takes as long as they save
+WORTHWHILE = 1 << 17  # operations in loops; with fewer, what leads to them in Python takes as long as they save
 PATIENCE = 1 << 26  # operations that the interpreter does in the time that it takes to compile some loops
 NOTHING_FAILS = np.empty(0, np.int64)
 
@@ -206,6 +206,12 @@ def gathered(read: Read, first, workspace) -> np.ndarray:
     return np.ascontiguousarray(view(workspace.origin + first * itemsize, read.shape, strides, values.dtype))
 
 
+def in_memory(read: Read, shift) -> tuple[int, int]:
+    """What the inputs of a loop are sorted by: the code around kernels brings two that lie side by side together."""
+    step = None if read.listed is not None else read.step()
+    return (0, 0) if step is None else (-step, read.first + shift * step)
+
+
 class OnePoint:
     """The program that a loop runs at each point."""
 
@@ -219,6 +225,9 @@ class OnePoint:
         self.found: dict = {}
         results = [self.result(x, 0) for x in stored]
         self.outputs = [*results, *(self.operand(x.reads[0], 0) for x in sums)]
+        order = sorted(range(len(self.inputs)), key=lambda k: in_memory(*self.inputs[k]))
+        self.inputs[:] = [self.inputs[k] for k in order]
+        self.rank = {k: rank for rank, k in enumerate(order)}
 
     def result(self, x: Instruction, shift):
         """The result of an instruction at so many points on."""
@@ -253,7 +262,9 @@ class OnePoint:
     def slot(self, found) -> int:
         """The slot of something that was found."""
         where, number = found
-        first = 1 if where is self.inputs else 1 + len(self.inputs)
+        if where is self.inputs:
+            return 1 + self.rank[number]
+        first = 1 + len(self.inputs)
         return first + number + (len(self.constants) if where is self.operations else 0)
 
     def program(self) -> Program:
