@@ -237,6 +237,37 @@ def test_sums_do_not_need_memory_for_all_points(monkeypatch):
 
 
 @in_both_ways
+@pytest.mark.parametrize("argnums", [0, 1, (0, 1)])
+def test_only_some_arguments_are_differentiated(argnums):
+    def loss(w, x):
+        return np.sum(ft.vmap(lambda row: np.tanh(row @ w))(x))
+
+    derivatives = (1.0 - np.tanh(X @ W) ** 2)[:, None] * (X, np.broadcast_to(W, X.shape))
+    expected = derivatives[0].sum(axis=0), derivatives[1]
+    found = ft.compile(ft.grad(loss, argnums=argnums))(W, X)
+    for k, x in [(argnums, found)] if isinstance(argnums, int) else zip(argnums, found, strict=True):
+        np.testing.assert_allclose(x, expected[k], rtol=1e-12)
+
+
+@pytest.mark.parametrize("cut", [1, 5, 7, 13])
+def test_a_call_reads_its_operands_wherever_they_are_cut(cut):
+    program, size = ft.record(lambda x, y: x * y, 2.0, 3.0).program, 7
+    sources = mapped.Places(np.array([0, size]), np.array([1, 1]))
+    rule = mapped.Mapped("product", program, size, 2 * size, sources, size, mapped.Places(np.array([0]), np.array([1])))
+    x, y, w = RNG.normal(size=2 * size), np.empty(size), RNG.normal(size=size)
+    parts = [x[:cut].copy(), x[cut:].copy()]
+    rule.fill(parts, y, keep=False)
+    np.testing.assert_array_equal(y, x[:size] * x[size:])
+    expected = np.concatenate([w * x[size:], w * x[:size]])
+    for wanted in ([True, True], [True, False], [False, True]):
+        totals = [np.ones(part.size) if want else None for part, want in zip(parts, wanted, strict=True)]
+        rule.spread(parts, y, w, None, totals)
+        for total, part in zip(totals, (expected[:cut], expected[cut:]), strict=True):
+            if total is not None:
+                np.testing.assert_array_equal(total, 1.0 + part)
+
+
+@in_both_ways
 def test_zero_absorbs():
     def f(w):
         return np.sum(ft.vmap(lambda x: np.where(x > 0.0, np.sqrt(x * w), 0.0))(np.array([0.0, 4.0])))
