@@ -1,4 +1,4 @@
-"""A network written for one example, mapped over many: the gradient of each of them, and that of their sum."""
+"""Functions written for one example, mapped over many: the gradient of each of them, and that of their sum."""
 
 import itertools
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 import fasttape as ft
-from benchmarks.harness import Problem, relative
+from benchmarks.harness import Problem, relative, speedup
 from benchmarks.jax_beside import HAS_JAX, jax
 
 IN_AXES = (None, 0, 0)
@@ -113,11 +113,60 @@ def total_in_jax(layers, x, y):
     return jax().numpy.sum(jax().vmap(loss_in_jax, IN_AXES)(layers, x, y))
 
 
+class Fit(NamedTuple):
+    """Parameters of a curve, and a row of four numbers for each example: where it is, and its value there."""
+
+    parameters: np.ndarray
+    rows: np.ndarray
+
+
+def fit(rng) -> Fit:
+    """10⁶ examples, or a variant: other numbers, fewer of them."""
+    size = 1_000_000 if rng is None else int(rng.integers(600_000, 900_000))
+    rng = rng or np.random.default_rng(0)
+    return Fit(rng.normal(size=3), rng.normal(size=(size, 4)))
+
+
+def misfit(parameters, row, numpy=np):
+    """The squared error of one example."""
+    found = numpy.tanh(parameters[0] * row[0] + parameters[1] * row[1]) + parameters[2] * numpy.exp(-row[2] * row[2])
+    return (found - row[3]) ** 2
+
+
+def fit_by_hand(case):
+    """The mean of the errors and its gradient, array by array."""
+
+    def run():
+        (a, b, c), (x, y, z, wanted) = case.parameters, case.rows.T
+        bent, bump = np.tanh(a * x + b * y), np.exp(-z * z)
+        error = bent + c * bump - wanted
+        slope = 2.0 / len(error) * error
+        inner = slope * (1.0 - bent * bent)
+        return np.mean(error * error), np.array([inner @ x, inner @ y, slope @ bump])
+
+    return run
+
+
+def fit_compiled(case):
+    run = ft.compile(ft.value_and_grad(lambda p, rows: np.mean(ft.vmap(misfit, (None, 0), threads=1)(p, rows))))
+    return lambda: run(*case)
+
+
+def fit_in_jax(case):
+    def mean(p, rows):
+        return jax().numpy.mean(jax().vmap(lambda p, row: misfit(p, row, jax().numpy), (None, 0))(p, rows))
+
+    run, arguments = jax().jit(jax().value_and_grad(mean)), jax().tree.map(jax().numpy.asarray, tuple(case))
+    return lambda: jax().tree.map(np.asarray, run(*arguments))
+
+
+FITS = {"NumPy, by hand": fit_by_hand, "value_and_grad of vmap, compiled": fit_compiled}
 EACH = {"NumPy, by hand": by_hand(each), "vmap of grad": mapped}
 ALL = {"NumPy, by hand": by_hand(together), "grad of vmap": recorded, "grad of vmap, compiled": compiled}
 if HAS_JAX:
     EACH["JAX jitted"] = in_jax(lambda: jax().vmap(jax().grad(loss_in_jax), IN_AXES))
     ALL["JAX jitted"] = in_jax(lambda: jax().grad(total_in_jax))
+    FITS["JAX jitted"] = fit_in_jax
 
 PROBLEMS = (
     Problem(
@@ -142,5 +191,16 @@ PROBLEMS = (
             *((relative("grad of vmap, compiled", "JAX jitted", 1.5),) if HAS_JAX else ()),
         ),
         tolerance=1e-12,
+    ),
+    Problem(
+        "fit",
+        "the mean of the errors of 10⁶ examples, written for one of them in scalars, and its gradient",
+        fit,
+        FITS,
+        (
+            speedup("value_and_grad of vmap, compiled", "NumPy, by hand"),
+            *((relative("value_and_grad of vmap, compiled", "JAX jitted"),) if HAS_JAX else ()),
+        ),
+        tolerance=1e-9,
     ),
 )

@@ -21,16 +21,17 @@ class Batch(NamedTuple):
     axes: list[int | None]
     structure: Any
     size: int
+    threads: int | None  # that work on it at most; None: as many as Numba uses
 
     @classmethod
-    def of(cls, name: str, args: tuple[Any, ...], in_axes: Any) -> "Batch":
+    def of(cls, name: str, args: tuple[Any, ...], in_axes: Any, threads: int | None = None) -> "Batch":
         leaves, structure = trees.flatten(args)
         axes = [checked(name, x, axis) for x, axis in zip(leaves, spread(in_axes, args, "in_axes"), strict=True)]
         sizes = {x.shape[axis] for x, axis in zip(leaves, axes, strict=True) if axis is not None}
         if len(sizes) != 1:
             found = " and ".join(map(str, sorted(sizes))) or "none"
             raise ArgumentError(f"the arguments of {name} have batch axes of one length, at least one; found {found}")
-        return cls(name, leaves, axes, structure, sizes.pop())
+        return cls(name, leaves, axes, structure, sizes.pop(), threads)
 
     def at(self, i: int) -> Any:
         """The arguments at one point; of an empty batch ones, so that shapes are known."""

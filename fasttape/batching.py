@@ -102,7 +102,7 @@ def dtype_of(out: Any, recording: Recording) -> Any:
     return dtype
 
 
-def run_plain(f: Any, keywords: Any, batch: Batch, out_axes: Any, threads: int | None) -> Any:
+def run_plain(f: Any, keywords: Any, batch: Batch, out_axes: Any) -> Any:
     """The results of a batch of plain numbers."""
     results = Results(batch, out_axes)
 
@@ -121,7 +121,7 @@ def run_plain(f: Any, keywords: Any, batch: Batch, out_axes: Any, threads: int |
         steps = [np.full(a.size, x.strides[0], np.int64) for a, x in zip(targets, arrays, strict=True)]
         ends = joined(targets, np.uint64), joined(steps, np.int64)
         executor = choose(recording.program, len(chosen), inputs.steps == 0).executor
-        run(executor, Points(len(chosen), inputs.addresses, inputs.steps, *ends, failed), threads)
+        run(executor, Points(len(chosen), inputs.addresses, inputs.steps, *ends, failed), batch.threads)
         results.settle(recording, arrays, chosen)
         return failed
 
@@ -191,11 +191,11 @@ def vmap(
         raise ArgumentError(f"vmap takes a function, not a {type(f).__name__}")
 
     def mapped(*args: Any, **keywords: Any) -> Any:
-        batch = Batch.of(name_of(f), args, in_axes)
+        batch = Batch.of(name_of(f), args, in_axes, threads)
         outer = nested.enclosing((args, keywords))
         if outer is None:
             try:
-                return run_plain(f, keywords, batch, out_axes, threads)
+                return run_plain(f, keywords, batch, out_axes)
             except LeakError as error:
                 outer = nested.outer_of(error)
                 if outer is None:

@@ -128,7 +128,8 @@ def rule_of(batch: Batch, way: Way, points: int) -> Mapped:
     width = way.program.outputs.size
     targets = Places(np.arange(width, dtype=np.int64), np.full(width, width, np.int64))
     inputs = int(way.shared.size + points * widths.sum())
-    return Mapped(batch.name, way.program, points, inputs, sources, points * width, targets)
+    described = batch.name, way.program, points, inputs, sources, points * width, targets
+    return Mapped(*described, threads=batch.threads)
 
 
 def results(builder: Any, way: Way, batch: Batch, chosen: Any) -> list[Any]:

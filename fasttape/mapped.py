@@ -84,9 +84,10 @@ class Mapped(Rule):
         outputs: int,
         targets: Places,
         whole: bool = False,
+        threads: int | None = None,
     ):
-        """Where points are `whole` blocks of other points, the program is run as it is."""
-        self.name, self.program, self.points, self.whole = name, program, points, whole
+        """Where points are `whole` blocks of other points, the program is run as it is; by at most some `threads`."""
+        self.name, self.program, self.points, self.whole, self.threads = name, program, points, whole, threads
         self.inputs, self.sources, self.outputs, self.targets = inputs, sources, outputs, targets
         self.operations = points * count_operations(program)
         self.pure = not program.guards.size and all(rule.pure for rule in program.rules)
@@ -94,7 +95,7 @@ class Mapped(Rule):
 
     def __reduce__(self) -> tuple[Any, ...]:
         described = self.name, self.program, self.points, self.inputs, self.sources, self.outputs, self.targets
-        return Mapped, (*described, self.whole)
+        return Mapped, (*described, self.whole, self.threads)
 
     def in_blocks(self, lanes: int) -> "Mapped":
         """The same over blocks of `lanes` points, which divide the points: sums over these are part of the program."""
@@ -104,7 +105,7 @@ class Mapped(Rule):
         places[:, made.inputs.of(lanes) - 1] = self.sources.of_blocks(lanes)
         targets = Places(*(column.reshape(-1) for column in self.targets.of_blocks(lanes)))
         described = self.inputs, Places(*places), self.outputs, targets
-        return Mapped(self.name, made.program, self.points // lanes, *described, whole=True)
+        return Mapped(self.name, made.program, self.points // lanes, *described, True, self.threads)
 
     def verify(self) -> None:
         verify(self.program)
@@ -151,7 +152,7 @@ class Mapped(Rule):
             targets[summed] = address(terms) + np.arange(summed.size) * terms.strides[0]
             steps[summed] = y.itemsize
             sources = self.sources.addresses(parts, first), self.sources.steps * y.itemsize
-            run(self.executor, Points(count, *sources, targets, steps, failed[first : first + count]))
+            run(self.executor, Points(count, *sources, targets, steps, failed[first : first + count]), self.threads)
             np.add.at(y, self.targets.offsets[summed], np.add.reduce(terms[:, :count], axis=1))
         return failed
 
@@ -199,7 +200,7 @@ class Mapped(Rule):
         sources = Places.joined(self.sources, self.unused(), self.targets.behind(size))
         made = pullback_program(self.program, numbers)
         described = self.points, size + self.outputs, sources, self.inputs - int(left.sum()), targets
-        return Mapped(f"pullback of {self.name}", made, *described, self.whole)
+        return Mapped(f"pullback of {self.name}", made, *described, self.whole, self.threads)
 
     @functools.cached_property
     def along(self) -> "Mapped":
@@ -208,7 +209,7 @@ class Mapped(Rule):
         sources = Places.joined(self.sources, self.unused(), self.sources.behind(size))
         made = pushforward_program(self.program)
         described = self.points, size + self.inputs, sources, self.outputs, self.targets
-        return Mapped(f"pushforward of {self.name}", made, *described, self.whole)
+        return Mapped(f"pushforward of {self.name}", made, *described, self.whole, self.threads)
 
     def unused(self) -> Places:
         """Places of the results, which derivatives do not read: they compute what they need."""

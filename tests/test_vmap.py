@@ -2,6 +2,7 @@
 
 import functools
 import math
+import pickle
 import random
 
 import numpy as np
@@ -247,6 +248,13 @@ def test_only_some_arguments_are_differentiated(argnums):
     found = ft.compile(ft.grad(loss, argnums=argnums))(W, X)
     for k, x in [(argnums, found)] if isinstance(argnums, int) else zip(argnums, found, strict=True):
         np.testing.assert_allclose(x, expected[k], rtol=1e-12)
+
+
+def test_a_recorded_batch_and_its_derivatives_keep_to_their_threads(monkeypatch):
+    monkeypatch.setattr(batch, "AT_ONCE", 0)
+    tape = ft.record(lambda x: np.sum(ft.vmap(smooth, threads=1)(x)), X)
+    (rule,) = pickle.loads(pickle.dumps(tape)).program.rules
+    assert [x.threads for x in (rule, rule.pullback(), rule.pushforward(), rule.in_blocks(7))] == [1] * 4
 
 
 @pytest.mark.parametrize("cut", [1, 5, 7, 13])
