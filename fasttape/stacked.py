@@ -4,6 +4,7 @@ It is `transform.map` put to work: a block has so many points that its numbers s
 were the only one; the last one is filled up with copies of its last point. `choose` decides between all executors.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +48,9 @@ class Stacked:
         self.mapped = mapped_program(bare, lanes, shared, self.pieces)
         self.plan = Plan(self.mapped.program, ())
         self.resumed = self.mapped.program.first_result + int(sizes(self.mapped.program)[: self.mapped.once].sum())
+
+    def at(self, points: Points) -> Any:
+        return functools.partial(self.run, points)
 
     def run(self, points: Points, first: int, last: int) -> None:
         """Evaluate the points `first` .. `last`."""

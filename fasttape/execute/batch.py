@@ -34,8 +34,8 @@ FEWEST = 128  # points for which it pays to write a program of a block
 HEAVY, MOSTLY = 1_000, 2 / 3  # operations of a product, and their share, with which blocks are faster than lanes
 AT_ONCE = 1 << 22  # values of all points of a batch inside a recording that are kept as those of array code are
 CALLED = 1 << 18  # values in a block of points of a larger one, whose sums over points are products
-SHORTEST, LONGEST = 1 << 15, 1 << 17  # points in a chunk
-CHUNKS = 16  # that a batch is cut into if they are of such lengths: some for each thread
+SHORTEST, LONGEST = 1 << 14, 1 << 17  # points in a chunk
+CHUNKS = 32  # that a batch is cut into if they are of such lengths: some for each thread
 
 
 class Choice(NamedTuple):
@@ -124,11 +124,13 @@ def run(executor, points: Points, threads: int | None = None) -> None:
     errors: dict[int, BaseException] = {}
 
     def work():
+        evaluate = None
         with contextlib.suppress(IndexError):
             while not errors:
                 first = starts.popleft()
                 try:
-                    executor.run(points, first, min(first + size, points.size))
+                    evaluate = evaluate or executor.at(points)
+                    evaluate(first, min(first + size, points.size))
                 except BaseException as error:
                     errors[first] = error
 

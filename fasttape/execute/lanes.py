@@ -4,6 +4,7 @@ The numbers of one operation at some points, its lanes, stand side by side in a 
 while all operations run. The last points of a chunk fill a part of the lanes only.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -121,6 +122,9 @@ class Lanes:
         count = arrange(program, found, np.empty(0, np.int64)).count
         fitting = BLOCK // (max(count, 1) * program.dtype.itemsize)
         self.lanes = min(max(fitting // FEWEST * FEWEST, FEWEST), MOST)
+
+    def at(self, points: Points):
+        return functools.partial(self.run, points)
 
     @quiet
     def run(self, points: Points, first: int, last: int) -> None:

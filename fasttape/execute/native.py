@@ -49,10 +49,21 @@ class Native:
         self.codes: dict[tuple[int, ...], Tiers] = {}
         self.lock = threading.Lock()
 
+    def at(self, points: Points):
+        run = Run(self, points)
+
+        def evaluate(first: int, last: int) -> None:
+            nonlocal run
+            if run.kernel is not run.code.kernel:  # there is better code by now
+                run = Run(self, points)
+            run(first, last)
+
+        return evaluate
+
     def run(self, points: Points, first: int, last: int) -> None:
         """Evaluate the points `first` .. `last`."""
         if first < last:
-            Run(self, points)(first, last)
+            self.at(points)(first, last)
 
     def panel_points(self, rows) -> int:
         """How many points the panels hold: a multiple of the lanes, and of 16."""

@@ -1,10 +1,12 @@
 """Points: one program at many points, where its numbers come from and where they go; and the executor to compare with.
 
 An executor is made for a `program`, takes `lanes` points at a time, and has `run(points, first, last)`, which evaluates
-some of the points and may be called by several threads at once for different ones. Addresses and steps are in bytes, so
-rows, columns, views with negative steps and arguments that all points share are read and written where they are.
+some of the points and may be called by several threads at once for different ones. `at(points)` is the same for one
+thread that goes on to others of the points. Addresses and steps are in bytes, so rows, columns, views with negative
+steps and arguments that all points share are read and written where they are.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +62,9 @@ class PointByPoint:
 
     def __init__(self, program: Program, plan: Plan | None = None):
         self.program, self.plan = program, plan or Plan(program)
+
+    def at(self, points: Points):
+        return functools.partial(self.run, points)
 
     def run(self, points: Points, first: int, last: int) -> None:
         """Evaluate the points `first` .. `last`."""
