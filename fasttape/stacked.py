@@ -4,7 +4,6 @@ It is `transform.map` put to work: a block has so many points that its numbers s
 were the only one; the last one is filled up with copies of its last point. `choose` decides between all executors.
 """
 
-import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from fasttape.execute import batch
 from fasttape.execute.batch import Choice
 from fasttape.execute.interpreter import Workspace
 from fasttape.execute.plan import Plan
-from fasttape.execute.points import HELD, PointByPoint, Points
+from fasttape.execute.points import HELD, Executor, PointByPoint, Points
 from fasttape.layout import FORWARD, GUARD
 from fasttape.program import Program
 from fasttape.transform.map import Slots, mapped_program, pieces_of
@@ -35,11 +34,12 @@ def choose(program: Program, size: int, shared: np.ndarray) -> Choice:
     return Choice(stacked, f"stacked: {lanes} points at a time as one more axis of arrays, {reason}")
 
 
-class Stacked:
+class Stacked(Executor):
     """The executor of a program without calls, for points that share some of their inputs."""
 
     def __init__(self, program: Program, lanes: int, shared: np.ndarray):
-        self.program, self.lanes = program, lanes
+        super().__init__(program)
+        self.lanes = lanes
         guards = program.guards[:, 0]
         self.guards = list(zip(guards.tolist(), (program.b[guards] != 0).tolist(), strict=True))
         conditions = np.concatenate([program.outputs, program.a[guards]])
@@ -49,11 +49,7 @@ class Stacked:
         self.plan = Plan(self.mapped.program, ())
         self.resumed = self.mapped.program.first_result + int(sizes(self.mapped.program)[: self.mapped.once].sum())
 
-    def at(self, points: Points) -> Any:
-        return functools.partial(self.run, points)
-
     def run(self, points: Points, first: int, last: int) -> None:
-        """Evaluate the points `first` .. `last`."""
         made, outputs = self.mapped, self.program.outputs.size
         workspace = Workspace(self.plan, made.program)
         columns, values, entries = workspace.columns, workspace.values, self.plan.linked(FORWARD)

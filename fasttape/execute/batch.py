@@ -119,7 +119,7 @@ def run(executor, points: Points, threads: int | None = None) -> None:
     """
     program, lanes = executor.program, executor.lanes
     most = max(SHORTEST, min(points.size // CHUNKS, LONGEST))
-    size = lanes * max(1, min(WORK // max(count_operations(program), program.slots), most) // lanes)
+    size = lanes * max(1, min(WORK // executor.cost, most) // lanes)
     starts = collections.deque(range(0, points.size, size))
     errors: dict[int, BaseException] = {}
 

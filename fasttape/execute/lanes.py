@@ -4,7 +4,6 @@ The numbers of one operation at some points, its lanes, stand side by side in a 
 while all operations run. The last points of a chunk fill a part of the lanes only.
 """
 
-import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ from fasttape.execute.cells import NOWHERE, arrange
 from fasttape.execute.entries import link_rows
 from fasttape.execute.interpreter import POOL
 from fasttape.execute.operations import operations
-from fasttape.execute.points import HELD, Points
+from fasttape.execute.points import HELD, Executor, Points
 from fasttape.layout import GUARD, LANES_FORWARD, LANES_STRICT
 from fasttape.program import Program
 
@@ -106,14 +105,15 @@ def sweep_lanes(plan, points, first, last, lanes, v, guards, addresses):
             scatter(v, plan.outputs.places[k], n, np.int64(points.targets[k]) + start * step, step)
 
 
-class Lanes:
+class Lanes(Executor):
     """The executor; `strict` asks for the bits of the interpreter, which calls libm for scalars.
 
     Sums of products of a matrix product are rounded one after another, where BLAS has an order of its own.
     """
 
     def __init__(self, program: Program, *, strict: bool = False):
-        self.program, self.plans = program, {}
+        super().__init__(program)
+        self.plans = {}
         self.operations = found = operations(program)
         self.exact = VECTOR[found.ops] & ~found.arrays if strict else np.zeros(found.ops.size, bool)
         rows = found.ops != GUARD
@@ -123,12 +123,8 @@ class Lanes:
         fitting = BLOCK // (max(count, 1) * program.dtype.itemsize)
         self.lanes = min(max(fitting // FEWEST * FEWEST, FEWEST), MOST)
 
-    def at(self, points: Points):
-        return functools.partial(self.run, points)
-
     @quiet
     def run(self, points: Points, first: int, last: int) -> None:
-        """Evaluate the points `first` .. `last`."""
         plan = self.plan(np.flatnonzero(points.source_steps == 0))
         memory = POOL.take(1 + plan.size, self.program.dtype)
         sweep_lanes.now(plan, points, first, last, self.lanes, memory[1:], np.full(self.lanes, HELD), self.addresses)

@@ -9,6 +9,7 @@ import ctypes
 import functools
 import itertools
 import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from fasttape.errors import UnsupportedError
 from fasttape.execute.entries import table
 from fasttape.execute.interpreter import address, aligned
 from fasttape.execute.kernels import WELL, Tiers, written
-from fasttape.execute.points import HELD, Points
+from fasttape.execute.points import HELD, Executor, Points
 from fasttape.layout import CALL, DOT, GEMM
 from fasttape.program import Program
 
@@ -33,7 +34,7 @@ FIRST, LAST = (panels.ARGUMENTS.index(name) for name in ("first", "last"))
 RUN = ctypes.CFUNCTYPE(None, ctypes.c_int64)
 
 
-class Native:
+class Native(Executor):
     """The executor; raises `UnsupportedError` for a program that has no machine code."""
 
     def __init__(self, program: Program, *, strict: bool = False, target: Target | None = None, sums: int = 0):
@@ -41,7 +42,8 @@ class Native:
         reason = refusal(program, strict=strict)
         if reason:
             raise UnsupportedError(f"this tape cannot be compiled to machine code: {reason}")
-        self.program, self.target, self.sums = program, target or host(), sums
+        super().__init__(program)
+        self.target, self.sums = target or host(), sums
         dtype = program.dtype.name
         self.style = Style(dtype, self.target.lanes(dtype), strict, self.target.registers)
         self.lanes = self.style.lanes
@@ -49,7 +51,7 @@ class Native:
         self.codes: dict[tuple[int, ...], Tiers] = {}
         self.lock = threading.Lock()
 
-    def at(self, points: Points):
+    def at(self, points: Points) -> Callable[[int, int], None]:
         run = Run(self, points)
 
         def evaluate(first: int, last: int) -> None:
@@ -61,7 +63,6 @@ class Native:
         return evaluate
 
     def run(self, points: Points, first: int, last: int) -> None:
-        """Evaluate the points `first` .. `last`."""
         if first < last:
             self.at(points)(first, last)
 

@@ -1,18 +1,19 @@
 """Points: one program at many points, where its numbers come from and where they go; and the executor to compare with.
 
 An executor is made for a `program`, takes `lanes` points at a time, and has `run(points, first, last)`, which evaluates
-some of the points and may be called by several threads at once for different ones. `at(points)` is the same for one
-thread that goes on to others of the points. Addresses and steps are in bytes, so rows, columns, views with negative
-steps and arguments that all points share are read and written where they are.
+some of the points and may be called by several threads at once for different ones. Addresses and steps are in bytes, so
+rows, columns, views with negative steps and arguments that all points share are read and written where they are.
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from fasttape.compiler.memory import gather, scatter
 from fasttape.compiler.sweeps import sweep
+from fasttape.decode import count_operations
 from fasttape.errors import ReplayError
 from fasttape.execute.interpreter import Workspace, address
 from fasttape.execute.plan import Plan
@@ -55,19 +56,32 @@ def take(points, i, values, slots):
         scatter(values, slots[k], 1, np.int64(points.targets[k]) + i * points.target_steps[k], 0)
 
 
-class PointByPoint:
-    """The interpreter at one point after another: what other executors have to equal."""
+class Executor:
+    """What all executors have in common."""
 
     lanes = 1
 
-    def __init__(self, program: Program, plan: Plan | None = None):
-        self.program, self.plan = program, plan or Plan(program)
+    def __init__(self, program: Program):
+        self.program = program
+        self.cost = max(count_operations(program), program.slots)  # of a point, in operations
 
-    def at(self, points: Points):
+    def at(self, points: Points) -> Callable[[int, int], None]:
+        """What one thread calls for some of the points, and then for others."""
         return functools.partial(self.run, points)
 
     def run(self, points: Points, first: int, last: int) -> None:
         """Evaluate the points `first` .. `last`."""
+        raise NotImplementedError
+
+
+class PointByPoint(Executor):
+    """The interpreter at one point after another: what other executors have to equal."""
+
+    def __init__(self, program: Program, plan: Plan | None = None):
+        super().__init__(program)
+        self.plan = plan or Plan(program)
+
+    def run(self, points: Points, first: int, last: int) -> None:
         workspace, end = Workspace(self.plan, self.program), self.program.ops.size
         for i in range(first, last):
             bring.now(points, i, workspace.inputs)
