@@ -24,6 +24,7 @@ from fasttape.ops import INTEGER, OPS
 # Structural opcodes stand at the top of the byte so that rows added to the table never meet them.
 CONST = 255  # not in a program: while recording, a run of slots that holds its values; in a plan, one that is skipped
 GUARD = 254  # a: slot of a truth value; b: the outcome that was recorded; produces no slot
+HELD = -1  # in place of the instruction of a guard that failed: every guard held
 ELEMENTWISE = 253  # the row CODE over the iteration space
 REDUCE = 252  # the row CODE over the trailing (PARAM = 0) or leading (PARAM = 1) dimensions
 GEMM = 251  # shape = batch + (m, n, k): sums over k the product of two operands; a plan may add a third to the sum

@@ -31,6 +31,23 @@ def evaluate(executor, program, x, axis=0):
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("columns", [1, 30])
+def test_a_guard_fails_where_it_does_and_nowhere_else(executor, columns):
+    def f(x):
+        return sum(x) if x[0] > 0.0 else x[0]
+
+    size = 10_007
+    program, x = ft.record(f, np.ones(columns)).program, np.ones((size, columns))
+    x[[5, 3_000, size - 1], 0] = -1.0
+    out, failed = np.empty((size, 1)), np.full(size, 7, np.int64)
+    evaluate = executor(program).at(Points(size, *at(x, 0), *at(out, 0), failed))
+    for first, last in ((0, 4_000), (4_000, 4_011), (4_011, 4_027), (4_027, size)):
+        evaluate(first, last)
+    assert np.flatnonzero(failed != HELD).tolist() == [5, 3_000, size - 1]
+    assert (out[failed == HELD, 0] == columns).all()
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
 def test_rows_columns_and_guards(executor):
     def f(x, y):
         return math.exp(x) * y if x < y else x - y

@@ -11,6 +11,7 @@ from llvmlite import ir
 
 from fasttape.compiler import vector
 from fasttape.compiler.late import Late
+from fasttape.layout import HELD
 
 cgutils = Late("numba.core.cgutils")
 
@@ -61,6 +62,7 @@ class Driver:
             memory += [word(0), self.pointer(at["entries"])]
             with b.if_then(b.icmp_unsigned("==", first, at["first"])):
                 self.call("prologue", memory)
+            self.hold(b.mul(blocks, word(self.lanes)))
             self.compute(memory, blocks)
             with cgutils.for_range(b, at["outputs"]) as loop:
                 self.write(loop.index, first, count, whole, before=False)
@@ -263,6 +265,14 @@ class Driver:
     def shuffled(self, x, y, order):
         """Chosen numbers of two registers."""
         return self.builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(HALF, len(order)), list(order)))
+
+    def hold(self, padded):
+        """Let no guard have failed at the points of a panel, where somebody asks for that."""
+        b, kind = self.builder, ir.VectorType(HALF, self.line)
+        held = ir.Constant(kind, [HELD] * self.line)
+        asked = b.icmp_unsigned("!=", self.arguments["failed"], word(0))
+        with b.if_then(asked), self.steps(word(0), padded, self.line) as (j, _):
+            self.store(held, self.place(self.arguments["fails"], j, word(4)), 4)
 
     def note(self, first, count, whole):
         """Widen the numbers of the guards that failed, where somebody asks for them."""

@@ -11,7 +11,7 @@ from fasttape.execute.blocks import BLOCK, BUFFERS
 from fasttape.execute.conversion import build, make_placed, matches
 from fasttape.execute.entries import ALL
 from fasttape.execute.sweep import run_forward, run_reverse
-from fasttape.layout import ENTRIES
+from fasttape.layout import ENTRIES, HELD
 
 # The words of a state. Addresses and lengths of what comes in, and goes out, then of the program and its memory
 BUSY, HITS, UNLOCKS, GRADIENT = range(ATTEMPT + 1, 6)
@@ -21,7 +21,6 @@ INSTRUCTIONS, FIRST_RESULT, SLOTS, OUTPUTS_SIZE, CLEARED_SIZE, FORWARD_ENTRIES, 
 DUE = 31  # hits at which a call is left to Python, which then finds machine code for the calls that follow
 CODE, ARGUMENTS, FAILED = range(32, 35)  # that code, or 0, what it is called with, and where it says which guard failed
 STATE = 35
-HELD = -1
 
 
 @kernel

@@ -23,7 +23,7 @@ from fasttape.errors import UnsupportedError
 from fasttape.execute.entries import table
 from fasttape.execute.interpreter import address, aligned
 from fasttape.execute.kernels import WELL, Tiers, written
-from fasttape.execute.points import HELD, Executor, Points
+from fasttape.execute.points import Executor, Points
 from fasttape.layout import CALL, DOT, GEMM
 from fasttape.program import Program
 
@@ -98,7 +98,6 @@ class Run:
         words = aligned(stops[-1], np.int64)
         parts = [words[start:stop] for start, stop in itertools.pairwise(stops)]
         *_, self.sources, source_steps, self.targets, target_steps, self.arguments = parts
-        parts[panels.MEMORY.index("fails")][:] = HELD
         self.sources[:], source_steps[:] = points.sources.view(np.int64), points.source_steps
         self.targets[:], target_steps[:] = points.targets.view(np.int64), points.target_steps
         origin = address(words)

@@ -17,9 +17,8 @@ from fasttape.decode import count_operations
 from fasttape.errors import ReplayError
 from fasttape.execute.interpreter import Workspace, address
 from fasttape.execute.plan import Plan
+from fasttape.layout import HELD
 from fasttape.program import Program
-
-HELD = -1  # in `failed`: every guard held
 
 
 class Points(NamedTuple):
