@@ -6,6 +6,7 @@ threads. A batch starts its threads and ends them: nothing is left that a fork c
 leave at work.
 """
 
+import _thread
 import collections
 import contextlib
 import contextvars
@@ -134,15 +135,19 @@ def run(executor, points: Points, threads: int | None = None) -> None:
                 except BaseException as error:
                     errors[first] = error
 
+    def help_out(busy):
+        with busy:
+            work()
+
     threads = late.threads() if threads is None else threads
     threads = 1 if program.rules else min(threads, len(starts))  # Python code of users is not called by two at once
-    helpers = [threading.Thread(target=contextvars.copy_context().run, args=(work,)) for _ in range(threads - 1)]
+    helpers = [threading.Lock() for _ in range(threads - 1)]  # which they hold while they are at work
     try:
-        for helper in helpers:
-            helper.start()
+        for busy in helpers:  # `threading.Thread` would let this thread wait until another one runs
+            _thread.start_new_thread(contextvars.copy_context().run, (help_out, busy))
         work()
     finally:
-        starts.clear()
+        starts.clear()  # so that helpers who come late find nothing to do
         wait(helpers)
     if errors:
         raise errors[min(errors)]
@@ -151,10 +156,11 @@ def run(executor, points: Points, threads: int | None = None) -> None:
 def wait(helpers) -> None:
     """Until no helper is at work, whatever interrupts: they write to memory that their caller may drop."""
     interruption = None
-    for helper in helpers:
-        while helper.ident is not None and helper.is_alive():
+    for busy in helpers:
+        while True:
             try:
-                helper.join()
+                with busy:
+                    break
             except KeyboardInterrupt as error:
                 interruption = error
     if interruption:
