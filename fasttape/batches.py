@@ -24,7 +24,7 @@ class Batch(NamedTuple):
     threads: int | None  # that work on it at most; None: as many as Numba uses
 
     @classmethod
-    def of(cls, name: str, args: tuple[Any, ...], in_axes: Any, threads: int | None = None) -> "Batch":
+    def of(cls, name: str, args: tuple[Any, ...], in_axes: Any, threads: int | None) -> "Batch":
         leaves, structure = trees.flatten(args)
         axes = [checked(name, x, axis) for x, axis in zip(leaves, spread(in_axes, args, "in_axes"), strict=True)]
         sizes = {x.shape[axis] for x, axis in zip(leaves, axes, strict=True) if axis is not None}

@@ -51,9 +51,9 @@ def record_inside(builder: Any, f: Any, keywords: Any, batch: Batch, out_axes: A
         inner = [rule for rule in way.program.rules if isinstance(rule, Mapped)]
         if not way.program.guards.size and all(rule.pure for rule in inner):
             return np.full(len(chosen), HELD)
-        x = np.concatenate([np.ravel(part.primal) for part in operands(builder, way, batch, chosen)])
+        parts = [np.ravel(part.primal) for part in operands(builder, way, batch, chosen)]
         rule = rule_of(batch, way, len(chosen))
-        return rule.evaluate([x], np.empty(rule.outputs, way.program.dtype))
+        return rule.evaluate(parts, np.empty(rule.outputs, way.program.dtype))
 
     found = list(ways(batch, record, evaluate))
     first = found[0][0]

@@ -124,8 +124,13 @@ class Mapped(Rule):
         return choose(self.program, self.points, self.sources.steps == 0).executor
 
     def forward(self, x: Any, *, keep: bool) -> tuple[Any, Any]:
+        return self.results(x), None
+
+    def results(self, *operands: Any) -> Any:
+        """The results in an array of their own."""
         y = np.empty(self.outputs, self.program.dtype)
-        return y, self.fill([x], y, keep=keep)
+        self.fill(list(operands), y, keep=False)
+        return y
 
     def fill(self, operands: list[Any], y: Any, *, keep: bool) -> None:
         failed = self.evaluate(operands, y)
@@ -164,35 +169,29 @@ class Mapped(Rule):
         if not self.sources.stay(np.cumsum(sizes), self.points):
             super().spread(operands, y, w, kept, totals)
             return
-        key = *sizes, *wanted
-        if key not in self.adjoints:
-            self.adjoints[key] = self.adjoint_by(sizes, wanted)
-        made = np.empty(self.adjoints[key].outputs, y.dtype)
-        self.adjoints[key].fill([*operands, y, w], made, keep=False)
-        at = 0
+        made, at = self.adjoint(sizes, wanted).results(*operands, y, w), 0
         for total in totals:
             if total is not None:
                 total += made[at : at + total.size]
                 at += total.size
 
     def tangent(self, x: Any, y: Any, dx: Any) -> Any:
-        made = np.empty(y.size, y.dtype)
-        self.along.fill([x, y, dx], made, keep=False)
-        return made
+        return self.along.results(x, y, dx)
 
     def pullback(self) -> Rule:
-        return self.adjoint
+        return self.adjoint([self.inputs], [True])
 
     def pushforward(self) -> Rule:
         return self.along
 
-    @functools.cached_property
-    def adjoint(self) -> "Mapped":
-        """The rule of `pullback`."""
-        return self.adjoint_by([self.inputs], [True])
+    def adjoint(self, sizes: list[int], wanted: list[bool]) -> "Mapped":
+        """The rule from (x, y, w) to the adjoints of those parts of x, of some sizes, that are wanted; made once."""
+        key = *sizes, *wanted
+        if key not in self.adjoints:
+            self.adjoints[key] = self.make_adjoint(sizes, wanted)
+        return self.adjoints[key]
 
-    def adjoint_by(self, sizes: list[int], wanted: list[bool]) -> "Mapped":
-        """The rule from (x, y, w) to the adjoints of those parts of x that are wanted."""
+    def make_adjoint(self, sizes: list[int], wanted: list[bool]) -> "Mapped":
         part, size = self.sources.part(np.cumsum(sizes)), self.inputs + self.outputs
         numbers = np.flatnonzero(np.array(wanted)[part])
         left = np.where(wanted, 0, sizes)

@@ -125,10 +125,10 @@ class Driver:
                 self.seen("ins", k, source)
             with apart:
                 self.seen("ins", k, self.row(k))
-                with b.if_then(b.icmp_signed("!=", step, word(0))):
+                varies = b.icmp_signed("!=", step, word(0))  # else the row of the first panel is right for all
+                with b.if_then(varies):
                     self.want(k, source, step, self.arguments["inputs"])
-                again = b.icmp_unsigned("!=", first, self.arguments["first"])
-                with b.if_then(b.not_(b.and_(again, b.icmp_signed("==", step, word(0))))):
+                with b.if_then(b.or_(varies, b.icmp_unsigned("==", first, self.arguments["first"]))):
                     self.pack(k, source, step, count, whole, padded)
 
     def pack(self, k, source, step, count, whole, padded):
