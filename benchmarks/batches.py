@@ -203,7 +203,7 @@ def replayed(executor, threads=1, rows=False):
         made = executor(case.tape.program)
         x = np.ascontiguousarray(case.x.T) if rows else case.x
         size, outputs = case.x.shape[1], case.tape.program.outputs.size
-        out, failed = np.empty((size, outputs) if rows else (outputs, size)), np.empty(size, np.int64)
+        out, failed = np.empty((size, outputs) if rows else (outputs, size)), np.empty(0, np.int64)
         axis = 0 if rows else 1
 
         def run():

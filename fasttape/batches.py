@@ -100,7 +100,7 @@ def ways(batch: Batch, record: Any, evaluate: Any) -> Iterator[tuple[Any, Any]]:
         made = record(batch.at(first))
         chosen = batch.like(first, rest)
         held = evaluate(made, chosen) == HELD
-        if rest.size and not held[0]:
+        if held.size and not held[0]:
             raise another_way(batch.name)
         chosen = chosen if held.all() else chosen[held]
         yield made, chosen

@@ -18,7 +18,7 @@ from fasttape.binding import NOTHING
 from fasttape.derivatives import is_constant, shape_of
 from fasttape.errors import ArgumentError, LeakError, OutputError, RandomnessError
 from fasttape.execute.batch import run
-from fasttape.execute.points import HELD, Points, elements
+from fasttape.execute.points import Points, elements, outcomes
 from fasttape.inner_batch import record_inside
 from fasttape.recording import Recording, name_of, record_call
 from fasttape.stacked import choose
@@ -116,7 +116,7 @@ def run_plain(f: Any, keywords: Any, batch: Batch, out_axes: Any) -> Any:
         whole = len(chosen) == batch.size
         inputs = Inputs.of(recording, batch if whole else batch.taken(chosen))
         arrays = [results.part(out, x, len(chosen), whole) for out, (x, _) in results.places(recording)]
-        failed = np.full(len(chosen), HELD, np.int64)
+        failed = outcomes(recording.program, len(chosen))
         targets = [elements(x) for x in arrays]
         steps = [np.full(a.size, x.strides[0], np.int64) for a, x in zip(targets, arrays, strict=True)]
         ends = joined(targets, np.uint64), joined(steps, np.int64)

@@ -17,9 +17,12 @@ CLEAN, ADJOINTS and ADJOINT belong to the executor's plan: in a program the firs
 the operand's adjoints and tangents, is FIRST.
 """
 
+import itertools
+
 import numpy as np
 
-from fasttape.ops import INTEGER, OPS
+from fasttape.ops import CODE as OPCODE
+from fasttape.ops import COMMUTATIVE, INTEGER, OPS
 
 # Structural opcodes stand at the top of the byte so that rows added to the table never meet them.
 CONST = 255  # not in a program: while recording, a run of slots that holds its values; in a plan, one that is skipped
@@ -33,6 +36,16 @@ CALL = 249  # rule CODE of the program, which Python runs between two parts of a
 FIRST_STRUCTURAL = 249
 STRUCTURAL_NAMES = {ELEMENTWISE: "array operations", REDUCE: "reductions", GEMM: "matrix products"}
 STRUCTURAL_NAMES[DOT] = "sums of products"
+
+# In lanes: an operation, and another one that reads its result as its first or second operand, in place of both. Their
+# operands are the first one's and then the second one's other.
+_JOINED = ("add", "sub", "mul", "times")
+PAIRS = tuple(
+    (first, second, place)
+    for first, second, place in itertools.product(map(OPCODE.get, _JOINED), map(OPCODE.get, _JOINED), range(2))
+    if place == 0 or COMMUTATIVE not in OPS[second].traits
+)
+FIRST_PAIR = FIRST_STRUCTURAL - len(PAIRS)
 
 LENGTH, SIZE, CODE, PARAM, CLEAN, OPERANDS, NDIM, SHAPE = range(8)
 ADJOINTS, LIST, FIRST, ADJOINT, STRIDES = range(5)

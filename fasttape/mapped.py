@@ -18,7 +18,7 @@ from fasttape.execute.batch import run
 from fasttape.execute.calls import Rule
 from fasttape.execute.interpreter import address
 from fasttape.execute.plan import Plan
-from fasttape.execute.points import HELD, PointByPoint, Points
+from fasttape.execute.points import HELD, PointByPoint, Points, outcomes
 from fasttape.program import Program
 from fasttape.stacked import choose
 from fasttape.transform.map import mapped_program, pieces_of
@@ -142,7 +142,7 @@ class Mapped(Rule):
 
     def evaluate(self, operands: list[Any], y: Any) -> Any:
         """Write the results; return the guard that stopped each point, or HELD."""
-        failed = np.full(self.points, HELD, np.int64)
+        failed = outcomes(self.program, self.points)
         parts = [np.ascontiguousarray(x, y.dtype) for x in operands] or [y[:0]]
         if not self.sources.stay(np.cumsum([x.size for x in parts]), self.points):
             parts = [np.concatenate(parts)]

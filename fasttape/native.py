@@ -11,7 +11,7 @@ from fasttape.errors import ArgumentError
 from fasttape.evaluation import guard_error
 from fasttape.execute import batch
 from fasttape.execute.native import Native
-from fasttape.execute.points import HELD, Points, elements
+from fasttape.execute.points import HELD, Points, elements, outcomes
 from fasttape.recorders.dependencies import check
 from fasttape.recording import Recording
 from fasttape.transform.optimize import optimize
@@ -36,7 +36,7 @@ class NativeTape:
         size = common_size(inputs, recording.signature.name)
         leaves = [result(recording, out, size) for out in recording.outputs]
         live = [Stack(x, True) for x, out in zip(leaves, recording.outputs, strict=True) if out.stop > out.start]
-        failed = np.full(size, HELD)
+        failed = outcomes(recording.program, size)
         points = Points(size, *addressed(inputs), *addressed(live), failed)
         batch.run(self._executor, points, threads)
         bad = np.flatnonzero(failed != HELD)

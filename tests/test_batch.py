@@ -121,7 +121,7 @@ def test_the_choice_says_why():
         return x * x
 
     own.defvjp(lambda x: (own(x), x), lambda x, w: (2.0 * x * w,))
-    assert reason(lambda x: x * x, 1.0).startswith("lanes: 256 points")
+    assert reason(lambda x: x * x, 1.0).startswith("lanes: 240 points")
     assert "functions with a rule" in reason(own, 1.0)
     assert "of 3,000 operations on average" in reason(np.exp, np.ones(3_000))
     assert reason(np.exp, np.ones(200)).startswith("lanes")

@@ -8,7 +8,7 @@ import pytest
 import fasttape as ft
 from fasttape.execute.lanes import Lanes
 from fasttape.execute.native import Native
-from fasttape.execute.points import HELD, PointByPoint, Points
+from fasttape.execute.points import HELD, PointByPoint, Points, outcomes
 
 EXECUTORS = [PointByPoint, Lanes, Native]
 
@@ -62,3 +62,14 @@ def test_rows_columns_and_guards(executor):
         assert set(program.ops[failed[~holds]]) == {254}
         expected = [math.exp(a) * b for a, b in rows[holds]]
         np.testing.assert_allclose(out[holds, 0], expected, rtol=0.0 if executor is PointByPoint else 4e-16)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_where_nothing_can_stop_a_point_nobody_says_which_were(executor):
+    free, guarded = (ft.record(f, 2.0).program for f in (lambda x: x * x, lambda x: x if x > 1.0 else 0.0))
+    x = np.array([[1.5], [-3.0], [4.0]])
+    out, failed = np.empty((3, 1)), outcomes(free, 3)
+    executor(free).run(Points(3, *at(x, 0), *at(out, 0), failed), 0, 3)
+    assert failed.size == 0
+    assert out.tolist() == (x * x).tolist()
+    assert outcomes(guarded, 3).tolist() == [HELD] * 3

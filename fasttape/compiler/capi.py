@@ -115,6 +115,20 @@ def half_at(typingctx, address):
 
 
 @intrinsic
+def prefetch(typingctx, address):
+    """Bring the cache line of an address into the cache, as the second level keeps it."""
+
+    def emit(context, builder, signature, args):
+        pointer, half = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, half, half, half])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(function, [builder.inttoptr(args[0], pointer), half(0), half(2), half(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), emit
+
+
+@intrinsic
 def call(typingctx, function, arguments):
     """Call a C function at an address with words; it returns a word."""
 

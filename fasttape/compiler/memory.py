@@ -33,6 +33,12 @@ def _scatter(x, at, n, address, step):
             capi.numbers(np.int64(address) + np.int64(i) * step, 1, x.dtype)[0] = x[place + i]
 
 
+@kernel
+def _fetch(address, step, n):
+    for i in range(n):
+        capi.prefetch(np.int64(address) + i * step)
+
+
 def view(address, shape, strides, dtype) -> np.ndarray:
     """Memory as an array."""
     interface = {"data": (int(address), False), "shape": shape, "strides": strides, "typestr": dtype.str}
@@ -47,6 +53,12 @@ def _scatter_twin(x, at, n, address, step):
     view(address, (n,), (int(step),), x.dtype)[:] = x[at : at + n]
 
 
-gather, scatter = (_gather_twin, _scatter_twin) if DISABLED else (_gather, _scatter)
+def _fetch_twin(address, step, n):
+    """Python has no say in what is in the cache."""
+
+
+twins, kernels = (_gather_twin, _scatter_twin, _fetch_twin), (_gather, _scatter, _fetch)
+gather, scatter, fetch = twins if DISABLED else kernels
 gather.__doc__ = """out[at : at + n] = the n numbers from an address on."""
 scatter.__doc__ = """The n numbers from an address on = x[at : at + n]."""
+fetch.__doc__ = """Let n lines be brought into the cache while other work goes on; addresses may be anywhere."""

@@ -19,7 +19,17 @@ from fasttape.compiler import vector
 from fasttape.compiler.calls import call
 from fasttape.compiler.jit import INTERNAL, kernel
 from fasttape.compiler.structural import STRUCTURAL
-from fasttape.layout import FORWARD, LANES_FORWARD, LANES_PARTIALS, LANES_STRICT, PARTIALS, REVERSE, TANGENT
+from fasttape.layout import (
+    FIRST_PAIR,
+    FORWARD,
+    LANES_FORWARD,
+    LANES_PARTIALS,
+    LANES_STRICT,
+    PAIRS,
+    PARTIALS,
+    REVERSE,
+    TANGENT,
+)
 
 WORD = ir.IntType(64)
 
@@ -210,11 +220,19 @@ def lane_operands(e, row, pointers, parameter, i):
     return [loaded[0], parameter] if ops.INTEGER in row.traits else loaded[: row.arity]
 
 
-def emit_lanes_forward(e, row, parameter, i, x, y, z, out):
-    e.store(e.call(row.value, lane_operands(e, row, (x, y, z), parameter, i)), out, i)
+def emit_lanes_forward(e, opcode, parameter, i, x, y, z, out):
+    if opcode < FIRST_PAIR:
+        row = ops.OPS[opcode]
+        value = e.call(row.value, lane_operands(e, row, (x, y, z), parameter, i))
+    else:
+        first, second, place = PAIRS[opcode - FIRST_PAIR]
+        operands = [e.call(ops.OPS[first].value, [e.load(x, i), e.load(y, i)]), e.load(z, i)]
+        value = e.call(ops.OPS[second].value, operands[::-1] if place else operands)
+    e.store(value, out, i)
 
 
-def emit_lanes_partials(e, row, parameter, i, x, y, z, r, w, cx, cy, cz):
+def emit_lanes_partials(e, opcode, parameter, i, x, y, z, r, w, cx, cy, cz):
+    row = ops.OPS[opcode]
     at = lane_operands(e, row, (x, y, z), parameter, i)
     partials = e.call(row.partials, [*at, e.load(r, i)])
     adjoint = e.load(w, i)
@@ -234,13 +252,15 @@ def lanes(kind, emit_lane):
         if not isinstance(signature.args[0], types.IntegerLiteral):
             e.call_entry(kind, opcode, e.data(signature.args[-1], entries), [parameter, size, *pointers])
             return context.get_dummy_value()
-        row = ops.OPS[signature.args[0].literal_value]
-        form = vector.symbol(row.vector, row.arity, e.dtype.name) if kind == LANES_FORWARD else None
+        literal, form = signature.args[0].literal_value, None
+        if kind == LANES_FORWARD and literal < FIRST_PAIR:
+            row = ops.OPS[literal]
+            form = vector.symbol(row.vector, row.arity, e.dtype.name)
         if form is not None:
             vector.emit_loop(builder, form, pointers[: row.arity], pointers[-1], size)
             return context.get_dummy_value()
         with cgutils.for_range(builder, size) as loop:
-            emit_lane(e, row, parameter, loop.index, *pointers)
+            emit_lane(e, literal, parameter, loop.index, *pointers)
         return context.get_dummy_value()
 
     return emit

@@ -8,7 +8,7 @@ import numpy as np
 
 from fasttape import ops
 from fasttape.compiler.structural import STRUCTURAL
-from fasttape.layout import FIRST_STRUCTURAL, FORWARD, REVERSE, TANGENT
+from fasttape.layout import FIRST_PAIR, FIRST_STRUCTURAL, FORWARD, PAIRS, REVERSE, TANGENT
 
 ARITY = tuple(op.arity for op in ops.OPS)
 INTEGER = tuple(ops.INTEGER in op.traits for op in ops.OPS)
@@ -60,7 +60,13 @@ def step_tangent(opcode, values, tangents, slot, a, b, aux, scratch, entries):
 
 
 def lanes_forward(opcode, parameter, size, x, x0, y, y0, z, z0, out, out0, entries):
-    """`out = row(x, y, z)` over lanes; `parameter` is that of an INTEGER row."""
+    """`out = row(x, y, z)` over lanes, or that of a pair; `parameter` is that of an INTEGER row."""
+    if opcode >= FIRST_PAIR:
+        first, second, place = PAIRS[opcode - FIRST_PAIR]
+        for i in range(size):
+            operands = ops.OPS[first].value(x[x0 + i], y[y0 + i]), z[z0 + i]
+            out[out0 + i] = ops.OPS[second].value(*operands[:: -1 if place else 1])
+        return
     op = ops.OPS[opcode]
     for i in range(size):
         operands = (x[x0 + i], y[y0 + i], z[z0 + i])[: op.arity - INTEGER[opcode]]

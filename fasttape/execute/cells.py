@@ -17,6 +17,13 @@ NOWHERE = -1  # the cell of a slot that is not needed
 UNREAD, FREED = -1, -2  # in place of the last reader of a slot
 
 
+class Depending(NamedTuple):
+    """What depends on inputs of a point's own."""
+
+    slots: np.ndarray
+    operations: np.ndarray
+
+
 class Arrangement(NamedTuple):
     """The order of operations, and the cells of their operands and results."""
 
@@ -86,21 +93,26 @@ def allocate(results, x, y, z, once, before, inputs, last, cells, free, counts):
     return counts[1]
 
 
-def arrange(program: Program, found: Operations, shared: np.ndarray) -> Arrangement:
-    """The order and the cells for points that share some inputs, the numbers of which are `shared`."""
-    varies = np.zeros(found.slots, bool)
-    inputs = np.setdiff1d(np.arange(program.inputs), shared) + 1
-    varies[inputs] = True
-    own = np.empty(found.results.size, np.bool_)
-    varying.now(found.results, *found.operands, varies, own)
-    order, once = np.argsort(own, kind="stable"), int(np.count_nonzero(~own))
+def depending(program: Program, found: Operations, shared: np.ndarray) -> Depending:
+    """What depends on inputs of a point's own, if points share the inputs with the numbers `shared`."""
+    slots, own = np.zeros(found.slots, bool), np.empty(found.results.size, np.bool_)
+    slots[np.setdiff1d(np.arange(program.inputs), shared) + 1] = True
+    varying.now(found.results, *found.operands, slots, own)
+    return Depending(slots, own)
+
+
+def arrange(program: Program, found: Operations, own: Depending) -> Arrangement:
+    """The order and the cells of operations."""
+    inputs = np.arange(1, 1 + program.inputs)
+    order, once = np.argsort(own.operations, kind="stable"), int(np.count_nonzero(~own.operations))
     results, operands = found.results[order], found.operands[:, order]
     keep, read = np.zeros(found.slots, bool), operands[:, once:].ravel()
-    keep[read[~varies[read]]] = True
+    keep[read[~own.slots[read]]] = True
     keep[program.outputs] = True
     last = np.where(keep, order.size, UNREAD)
     cells = np.full(found.slots, NOWHERE)
-    before = np.concatenate(([0], shared + 1, np.arange(1 + program.inputs, program.first_result)))
+    varies = own.slots[inputs]
+    before = np.concatenate(([0], inputs[~varies], np.arange(1 + program.inputs, program.first_result)))
     memory = np.empty(last.size, np.int64), np.zeros(2, np.int64)
-    count = allocate.now(results, *operands, once, before, inputs, last, cells, *memory)
+    count = allocate.now(results, *operands, once, before, inputs[varies], last, cells, *memory)
     return Arrangement(order, once, cells, int(count))

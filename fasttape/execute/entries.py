@@ -26,6 +26,7 @@ from fasttape.layout import (
     DOT,
     ELEMENTWISE,
     ENTRIES,
+    FIRST_PAIR,
     FIRST_STRUCTURAL,
     FORWARD,
     GEMM,
@@ -33,6 +34,7 @@ from fasttape.layout import (
     LANES_FORWARD,
     LANES_PARTIALS,
     LANES_STRICT,
+    PAIRS,
     PARTIALS,
     REDUCE,
     REVERSE,
@@ -129,8 +131,16 @@ def table(dtype) -> np.ndarray:
 def compiled(kind, opcode, dtype):
     factory = FACTORIES[kind]
     work = factory.__name__.removesuffix("_entry").replace("_", " ")
-    name = ops.OPS[opcode].name if opcode < len(ops.OPS) else STRUCTURAL_NAMES[opcode]
-    return entry(factory, (opcode, np.dtype(dtype).type), f"{name}, {work}")
+    return entry(factory, (opcode, np.dtype(dtype).type), f"{name_of(opcode)}, {work}")
+
+
+def name_of(opcode) -> str:
+    """What users are told that an entry does."""
+    if opcode < len(ops.OPS):
+        return ops.OPS[opcode].name
+    if opcode >= FIRST_STRUCTURAL:
+        return STRUCTURAL_NAMES[opcode]
+    return " and ".join(ops.OPS[row].name for row in PAIRS[opcode - FIRST_PAIR][:2])
 
 
 class Needs(NamedTuple):
@@ -179,11 +189,10 @@ def link(needed: Needs, kind, dtype) -> np.ndarray:
     return addresses_of
 
 
-def link_rows(rows, kind, dtype) -> np.ndarray:
-    """The table of entries, with those of one kind for some rows."""
+def link_rows(rows, kind, dtype) -> None:
+    """Fill in the entries of one kind for some rows."""
     if not DISABLED:
         require(table(dtype), kind, rows, dtype)
-    return table(dtype)
 
 
 def require(addresses_of, kind, opcodes, dtype):
@@ -192,4 +201,4 @@ def require(addresses_of, kind, opcodes, dtype):
             addresses_of[kind * 256 + opcode] = compiled(kind, opcode, dtype).address
 
 
-assert len(ops.OPS) <= FIRST_STRUCTURAL
+assert len(ops.OPS) <= FIRST_PAIR

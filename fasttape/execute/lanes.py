@@ -11,19 +11,23 @@ import numpy as np
 from fasttape import ops
 from fasttape.compiler.dispatch import steps
 from fasttape.compiler.jit import kernel, quiet
-from fasttape.compiler.memory import gather, scatter
+from fasttape.compiler.memory import fetch, gather, scatter
 from fasttape.compiler.sweeps import sweep
-from fasttape.execute.cells import NOWHERE, arrange
-from fasttape.execute.entries import link_rows
+from fasttape.execute.blocks import LINE
+from fasttape.execute.cells import NOWHERE, Arrangement, arrange, depending
+from fasttape.execute.entries import link_rows, table
 from fasttape.execute.interpreter import POOL
-from fasttape.execute.operations import operations
+from fasttape.execute.operations import Operations, operations
+from fasttape.execute.pairs import paired
 from fasttape.execute.points import HELD, Executor, Points
 from fasttape.layout import GUARD, LANES_FORWARD, LANES_STRICT
 from fasttape.program import Program
 
 VECTOR = np.array([bool(op.vector) for op in ops.OPS] + [False] * (256 - len(ops.OPS)))
-BLOCK = 1 << 20  # bytes that the cells of a block should need at most
-FEWEST, MOST = 16, 256  # lanes
+BLOCK = 3 << 22  # bytes that the cells of a block should need at most: in the cache that cores share
+UNIT = 2 * LINE  # bytes; a cell is an odd number of these: powers of two would crowd into few sets of the cache
+MOST = 15  # of these
+ADDRESS, STEP, APART = range(3)  # of a stream: its first number, from there to the next, and how many share a line
 
 
 class Code(NamedTuple):
@@ -82,8 +86,39 @@ def execute(code, first, last, v, n, failed, start, addresses):
             steps.lanes_forward(ops[i], parameters[i], n, v, x, v, y, v, z, v, out, addresses)
 
 
+@kernel
+def find_streams(plan, points, streams):
+    """Fill in what points read and write, numbers side by side in one stream, and return how many streams there are."""
+    count, last, inputs = 0, np.int64(0), plan.inputs.numbers.size
+    for k in range(inputs + plan.outputs.numbers.size):
+        if k < inputs:
+            i = plan.inputs.numbers[k]
+            address, step = np.int64(points.sources[i]), points.source_steps[i]
+        else:
+            address, step = np.int64(points.targets[k - inputs]), points.target_steps[k - inputs]
+        known = count > 0 and step == streams[count - 1, STEP] and abs(address - last) < LINE
+        if step != 0 and not known:
+            streams[count, ADDRESS], streams[count, STEP] = address, step
+            streams[count, APART] = max(LINE // abs(step), 1)
+            count, last = count + 1, address
+    return count
+
+
+@kernel
+def compute(plan, points, v, start, n, streams, following, addresses):
+    """All operations for n points, while memory of the points that follow comes into the cache, stream by stream."""
+    done, size, count = plan.once, plan.code.ops.size, len(streams)
+    for k in range(count):
+        address, step, apart = streams[k, ADDRESS], streams[k, STEP], streams[k, APART]
+        fetch(address + (start + n) * step, step * apart, (following + apart - 1) // apart)
+        end = plan.once + (size - plan.once) * (k + 1) // count
+        execute(plan.code, done, end, v, n, points.failed, start, addresses)
+        done = end
+    execute(plan.code, done, size, v, n, points.failed, start, addresses)
+
+
 @sweep
-def sweep_lanes(plan, points, first, last, lanes, v, guards, addresses):
+def sweep_lanes(plan, points, first, last, lanes, v, streams, guards, addresses):
     """The points `first` .. `last`, in blocks of `lanes`; `guards` are HELD."""
     for k in range(plan.constants.places.size):
         place = plan.constants.places[k]
@@ -92,14 +127,16 @@ def sweep_lanes(plan, points, first, last, lanes, v, guards, addresses):
         i = plan.shared.numbers[k]
         gather(points.sources[i], 0, lanes, v, plan.shared.places[k])
     execute(plan.code, 0, plan.once, v, lanes, guards, 0, addresses)
+    streams = streams[: find_streams(plan, points, streams)]
     for start in range(first, last, lanes):
         n = min(lanes, last - start)
         for k in range(plan.inputs.places.size):
             i = plan.inputs.numbers[k]
             step = points.source_steps[i]
             gather(np.int64(points.sources[i]) + start * step, step, n, v, plan.inputs.places[k])
-        points.failed[start : start + n] = guards[0]
-        execute(plan.code, plan.once, plan.code.ops.size, v, n, points.failed, start, addresses)
+        if points.failed.size > 0:
+            points.failed[start : start + n] = guards[0]
+        compute(plan, points, v, start, n, streams, min(lanes, last - start - n), addresses)
         for k in range(plan.outputs.places.size):
             step = points.target_steps[k]
             scatter(v, plan.outputs.places[k], n, np.int64(points.targets[k]) + start * step, step)
@@ -113,21 +150,18 @@ class Lanes(Executor):
 
     def __init__(self, program: Program, *, strict: bool = False):
         super().__init__(program)
-        self.plans = {}
-        self.operations = found = operations(program)
-        self.exact = VECTOR[found.ops] & ~found.arrays if strict else np.zeros(found.ops.size, bool)
-        rows = found.ops != GUARD
-        for kind, chosen in ((LANES_FORWARD, rows & ~self.exact), (LANES_STRICT, rows & self.exact)):
-            self.addresses = link_rows(np.unique(found.ops[chosen]).tolist(), kind, program.dtype)
-        count = arrange(program, found, np.empty(0, np.int64)).count
-        fitting = BLOCK // (max(count, 1) * program.dtype.itemsize)
-        self.lanes = min(max(fitting // FEWEST * FEWEST, FEWEST), MOST)
+        self.strict, self.plans, self.operations = strict, {}, operations(program)
+        *_, arrangement = self.arranged(np.empty(0, np.int64))
+        fitting = BLOCK // (max(arrangement.count, 1) * UNIT)
+        self.lanes = min((max(fitting, 1) - 1) | 1, MOST) * UNIT // program.dtype.itemsize
 
     @quiet
     def run(self, points: Points, first: int, last: int) -> None:
         plan = self.plan(np.flatnonzero(points.source_steps == 0))
         memory = POOL.take(1 + plan.size, self.program.dtype)
-        sweep_lanes.now(plan, points, first, last, self.lanes, memory[1:], np.full(self.lanes, HELD), self.addresses)
+        streams = np.empty((plan.inputs.places.size + plan.outputs.places.size, 3), np.int64)
+        guards, entries = np.full(self.lanes, HELD), table(self.program.dtype)
+        sweep_lanes.now(plan, points, first, last, self.lanes, memory[1:], streams, guards, entries)
         POOL.give(memory)
 
     def plan(self, shared) -> Plan:
@@ -137,12 +171,22 @@ class Lanes(Executor):
             self.plans[key] = self.make_plan(shared)
         return self.plans[key]
 
+    def arranged(self, shared) -> tuple[Operations, Arrangement]:
+        """The operations for points that share some inputs, and their order and cells."""
+        own = depending(self.program, self.operations, shared)
+        found, own = paired(self.operations, own, self.program.outputs)
+        return found, arrange(self.program, found, own)
+
     def make_plan(self, shared) -> Plan:
-        program, found = self.program, self.operations
-        order, once, cells, count = arrange(program, found, shared)
+        program = self.program
+        found, (order, once, cells, count) = self.arranged(shared)
+        exact = VECTOR[found.ops] & ~found.arrays if self.strict else np.zeros(found.ops.size, bool)
+        rows = found.ops != GUARD
+        for kind, chosen in ((LANES_FORWARD, rows & ~exact), (LANES_STRICT, rows & exact)):
+            link_rows(np.unique(found.ops[chosen]).tolist(), kind, program.dtype)
         places = (cells * self.lanes).astype(np.uint32)
         operands = places[found.operands[:, order]]
-        code = found.ops[order], self.exact[order], places[found.results[order]], *operands
+        code = found.ops[order], exact[order], places[found.results[order]], *operands
         code = Code(*code, found.parameters[order], found.instructions[order])
         constants = np.concatenate((np.zeros(1, program.dtype), program.constants))
         slots = np.concatenate(([0], np.arange(1 + program.inputs, program.first_result)))

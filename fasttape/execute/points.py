@@ -30,7 +30,7 @@ class Points(NamedTuple):
     targets: np.ndarray  # (outputs,) uint64
     target_steps: np.ndarray  # (outputs,) int64
     failed: np.ndarray  # (size,) int64: the instruction of the guard that stopped a point, without outputs; or HELD; or
-    # their number where a call stopped it. It may be empty for a program without guards that runs as machine code
+    # their number where a call stopped it. It may be empty where nothing can stop a point; see `outcomes`
 
 
 def elements(rows: np.ndarray) -> np.ndarray:
@@ -39,6 +39,11 @@ def elements(rows: np.ndarray) -> np.ndarray:
     for size, stride in zip(rows.shape[1:], rows.strides[1:], strict=True):
         places = np.add.outer(places, np.arange(size) * stride)
     return (address(rows) + places.reshape(-1)).astype(np.uint64)
+
+
+def outcomes(program: Program, size: int) -> np.ndarray:
+    """What `failed` of some points may be before a program runs."""
+    return np.full(size if len(program.guards) or program.rules else 0, HELD, np.int64)
 
 
 @sweep
@@ -86,7 +91,9 @@ class PointByPoint(Executor):
             bring.now(points, i, workspace.inputs)
             try:
                 stopped = workspace.forward()
-                points.failed[i] = HELD if stopped == end else stopped
             except ReplayError:  # by a rule that has a tape of its own
                 points.failed[i] = end
+            else:
+                if points.failed.size:
+                    points.failed[i] = HELD if stopped == end else stopped
             take.now(points, i, workspace.values, self.program.outputs)
