@@ -1,8 +1,7 @@
 """Batches: a program at many points, cut into chunks that all cores work on.
 
-`choose` picks the executor and says why; `run` cuts. Where the cuts are depends on the program and the number of points
-alone, and each chunk is computed as if it were the only one, so results have the same bits whatever the number of
-threads. A batch starts its threads and ends them: nothing is left that a fork could lose or that an interruption could
+`choose` picks the executor and says why; `run` cuts. Chunks begin where an executor begins to take points together, and
+each is computed as if it were the only one, so results have the same bits whatever the number of threads. A batch starts its threads and ends them: nothing is left that a fork could lose or that an interruption could
 leave at work.
 """
 
@@ -10,6 +9,7 @@ import _thread
 import collections
 import contextlib
 import contextvars
+import itertools
 import math
 import threading
 from typing import Any, NamedTuple
@@ -35,8 +35,8 @@ FEWEST = 128  # points for which it pays to write a program of a block
 HEAVY, MOSTLY = 1_000, 2 / 3  # operations of a product, and their share, with which blocks are faster than lanes
 AT_ONCE = 1 << 22  # values of all points of a batch inside a recording that are kept as those of array code are
 CALLED = 1 << 18  # values in a block of points of a larger one, whose sums over points are products
-SHORTEST, LONGEST = 1 << 14, 1 << 17  # points in a chunk
-CHUNKS = 32  # that a batch is cut into if they are of such lengths: some for each thread
+SHORTEST, LONGEST = 1 << 12, 1 << 17  # points in a chunk
+PARTS = 4  # of what is left at most, for each thread, are the next chunk: the last ones are short, so all end together
 
 
 class Choice(NamedTuple):
@@ -118,20 +118,19 @@ def run(executor, points: Points, threads: int | None = None) -> None:
 
     What a chunk raises is raised here: of several the first in the order of points.
     """
-    program, lanes = executor.program, executor.lanes
-    most = max(SHORTEST, min(points.size // CHUNKS, LONGEST))
-    size = lanes * max(1, min(WORK // executor.cost, most) // lanes)
-    starts = collections.deque(range(0, points.size, size))
+    threads = late.threads() if threads is None else threads
+    threads = 1 if executor.program.rules else threads  # Python code of users is not called by two at once
+    chunks = collections.deque(cut(executor, points.size, threads))
     errors: dict[int, BaseException] = {}
 
     def work():
         evaluate = None
         with contextlib.suppress(IndexError):
             while not errors:
-                first = starts.popleft()
+                first, last = chunks.popleft()
                 try:
                     evaluate = evaluate or executor.at(points)
-                    evaluate(first, min(first + size, points.size))
+                    evaluate(first, last)
                 except BaseException as error:
                     errors[first] = error
 
@@ -139,18 +138,26 @@ def run(executor, points: Points, threads: int | None = None) -> None:
         with busy:
             work()
 
-    threads = late.threads() if threads is None else threads
-    threads = 1 if program.rules else min(threads, len(starts))  # Python code of users is not called by two at once
-    helpers = [threading.Lock() for _ in range(threads - 1)]  # which they hold while they are at work
+    helpers = [threading.Lock() for _ in range(min(threads, len(chunks)) - 1)]  # which they hold while they are at work
     try:
         for busy in helpers:  # `threading.Thread` would let this thread wait until another one runs
             _thread.start_new_thread(contextvars.copy_context().run, (help_out, busy))
         work()
     finally:
-        starts.clear()  # so that helpers who come late find nothing to do
+        chunks.clear()  # so that helpers who come late find nothing to do
         wait(helpers)
     if errors:
         raise errors[min(errors)]
+
+
+def cut(executor, size: int, threads: int) -> list[tuple[int, int]]:
+    """The first points of chunks and those behind the last ones."""
+    lanes, most = executor.lanes, min(WORK // executor.cost, LONGEST)
+    stops = [0]
+    while stops[-1] < size:
+        count = min(max(SHORTEST, (size - stops[-1]) // (PARTS * threads)), most)
+        stops.append(min(stops[-1] + lanes * max(1, count // lanes), size))
+    return list(itertools.pairwise(stops))
 
 
 def wait(helpers) -> None:

@@ -87,8 +87,8 @@ class Run:
     """
 
     def __init__(self, native: Native, points: Points):
-        shared = np.flatnonzero(points.source_steps == 0).tolist() if points.size > 1 else ()
-        self.code = native.code(tuple(shared))
+        steps = points.source_steps.tolist() if points.size > 1 else ()
+        self.code = native.code(tuple(k for k, step in enumerate(steps) if step == 0))
         self.kernel = self.code.kernel
         self.driver = driver(self.kernel.style, native.target)  # another thread's may take its place in the cache
         n, m = native.program.inputs, native.program.outputs.size
