@@ -1,8 +1,8 @@
 """Batches: a program at many points, cut into chunks that all cores work on.
 
 `choose` picks the executor and says why; `run` cuts. Chunks begin where an executor begins to take points together, and
-each is computed as if it were the only one, so results have the same bits whatever the number of threads. A batch starts its threads and ends them: nothing is left that a fork could lose or that an interruption could
-leave at work.
+each is computed as if it were the only one, so results have the same bits whatever the number of threads. A batch
+starts its threads and ends them: nothing is left that a fork could lose or that an interruption could leave at work.
 """
 
 import _thread
