@@ -17,7 +17,7 @@ from fasttape.recorders.dependencies import check
 from fasttape.recording import outputs_of
 from fasttape.transform.forward import chained
 
-LONG = 256  # outputs in a run that is worth copying as one
+LONG = 256  # outputs in runs that are worth copying one by one, on average
 
 
 class Evaluator:
@@ -82,10 +82,13 @@ class Evaluator:
 
     @functools.cached_property
     def runs(self) -> list[tuple[int, int]]:
-        """The (start, stop) of the output slots that follow one another."""
+        """The (start, stop) of the output slots that follow one another, if they are worth copying so."""
         slots = self.program.outputs.astype(np.int64)
-        starts = np.flatnonzero(np.diff(slots, prepend=-2) != 1)
-        return [(int(part[0]), int(part[-1]) + 1) for part in np.split(slots, starts[1:]) if part.size]
+        firsts = np.flatnonzero(np.diff(slots, prepend=-2) != 1)
+        if firsts.size > slots.size // LONG:
+            return []
+        lasts = np.append(firsts[1:], slots.size) - 1
+        return list(zip(slots[firsts].tolist(), (slots[lasts] + 1).tolist(), strict=True))
 
     def outputs(self, workspace):
         """What the function returns."""
@@ -93,10 +96,10 @@ class Evaluator:
         if delivered is not None:
             workspace.delivered = None
             return outputs_of(self.recording, delivered)
-        if slots.size < LONG or len(self.runs) > slots.size // LONG:
-            numbers = workspace.values[slots]
-        else:
+        if self.runs:
             numbers = np.concatenate([workspace.values[start:stop] for start, stop in self.runs])
+        else:
+            numbers = workspace.values[slots]
         return outputs_of(self.recording, numbers)
 
     def gradient(self, workspace):

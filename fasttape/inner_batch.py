@@ -125,10 +125,11 @@ def rule_of(batch: Batch, way: Way, points: int) -> Mapped:
     widths = np.array([taken.size for taken in way.taken], np.int64)
     starts = way.shared.size + points * (np.cumsum(widths) - widths)
     sources = Places(way.rank + np.append(starts, 0)[way.leaf], np.append(widths, 0)[way.leaf])
-    width = way.program.outputs.size
-    targets = Places(np.arange(width, dtype=np.int64), np.full(width, width, np.int64))
+    sizes = np.array([math.prod(shape) for shape in way.shapes], np.int64)
+    number, before = np.arange(sizes.sum()), np.repeat(np.cumsum(sizes) - sizes, sizes)
+    targets = Places(points * before + number - before, np.repeat(sizes, sizes))
     inputs = int(way.shared.size + points * widths.sum())
-    described = batch.name, way.program, points, inputs, sources, points * width, targets
+    described = batch.name, way.program, points, inputs, sources, points * number.size, targets
     return Mapped(*described, threads=batch.threads)
 
 
@@ -144,9 +145,9 @@ def results(builder: Any, way: Way, batch: Batch, chosen: Any) -> list[Any]:
             rule = rule_of(batch, way, len(some))
             rule = rule if size == 1 else rule.in_blocks(size)
             made = call(builder, rule, operands(builder, way, batch, some))
-            parts.append(made.reshape((len(some), sum(sizes))))
-    made = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    return [made[:, stop - size : stop] for size, stop in zip(sizes, np.cumsum(sizes).tolist(), strict=True)]
+            leaves = trees.cut(made, [len(some) * size for size in sizes])
+            parts.append([x.reshape((len(some), size)) for x, size in zip(leaves, sizes, strict=True)])
+    return parts[0] if len(parts) == 1 else [np.concatenate(pair) for pair in zip(*parts, strict=True)]
 
 
 def recorded(builder: Any, way: Way, batch: Batch, given: Any, points: int) -> Any:
