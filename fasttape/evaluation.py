@@ -16,6 +16,7 @@ from fasttape.execute.swept import Swept
 from fasttape.recorders.dependencies import check
 from fasttape.recording import outputs_of
 from fasttape.transform.forward import chained
+from fasttape.transform.optimize import prune
 
 LONG = 256  # outputs in runs that are worth copying one by one, on average
 
@@ -43,6 +44,13 @@ class Evaluator:
     def looped(self):
         """The loops that evaluations run in, or None."""
         return looped(self.plan, self.program) if self.only_forward else None
+
+    @functools.cached_property
+    def last_call(self):
+        """The call at the end whose results are the outputs in order, so that it may hand them over, or None."""
+        site = self.plan.calls[-1] if self.only_forward and self.plan.calls else None
+        at_end = site is not None and site.instruction == self.plan.columns[0].size - 1
+        return site if at_end and self.runs == [(site.slot, self.program.slots)] else None
 
     def leaves(self, args, *, exact=False):
         """The leaves of arguments for which the recording holds, as `binding.match`; raises `ReplayError`."""
@@ -74,6 +82,9 @@ class Evaluator:
             workspace.calls.known = self.recording.known
         placed = workspace.place(values)
         binding.fill(self.signature, values, workspace.inputs, placed)
+        if self.last_call is not None:
+            workspace.delivered = np.empty(self.program.outputs.size, self.program.dtype)
+            workspace.calls.handed[self.last_call.number] = workspace.delivered
         stopped = workspace.forward(keep=keep) if self.looped is None else self.looped.forward(workspace)
         if stopped < self.program.ops.size:
             self.idle.append(workspace)
@@ -83,8 +94,8 @@ class Evaluator:
     @functools.cached_property
     def runs(self) -> list[tuple[int, int]]:
         """The (start, stop) of the output slots that follow one another, if they are worth copying so."""
-        slots = self.program.outputs.astype(np.int64)
-        firsts = np.flatnonzero(np.diff(slots, prepend=-2) != 1)
+        slots = self.program.outputs
+        firsts = np.append(0, 1 + np.flatnonzero(slots[1:] != slots[:-1] + 1))
         if firsts.size > slots.size // LONG:
             return []
         lasts = np.append(firsts[1:], slots.size) - 1
@@ -125,11 +136,14 @@ class Evaluator:
 
 def forward_only(evaluator: Evaluator) -> Evaluator:
     """The same for values alone, where that is faster."""
-    program = chained(evaluator.program)
+    recording, program = evaluator.recording, prune(evaluator.program)
+    chains = chained(program)
+    if chains is not program:
+        return Evaluator(recording._replace(program=chains), source=program)
     if program is not evaluator.program:
-        return Evaluator(evaluator.recording._replace(program=program), source=evaluator.program)
+        evaluator = Evaluator(recording._replace(program=program), again=evaluator.again)
     alone = Evaluator(evaluator.recording, again=evaluator.again, only_forward=True)
-    return evaluator if alone.looped is None else alone
+    return evaluator if alone.looped is None and alone.last_call is None else alone
 
 
 def guard_error(program, stopped, where="this point") -> ReplayError:

@@ -277,9 +277,6 @@ def first_touch(ops, a, b, aux, outputs, state, words, slot):
                     claim(aux, p, op, k, state, words)
                 elif aux[q + LIST] != REGULAR:
                     touch_all(aux, p, q, state)
-                if op == CALL and aux[q + LIST] == REGULAR:
-                    low, high = span(aux, p, q)
-                    set_all(state, words, low, high, SINGLE)
 
 
 @sweep
@@ -327,14 +324,14 @@ def readers(ops, a, aux, state, words, starts, stops, found, single, all_set):
     """Fill `found` with pairs (operand, segment) for each operand that reads a segment; return how many there are.
 
     A segment that some operand reads together with its neighborhood gets a pair with operand -1. `single` and
-    `all_set` get whether a slot of each segment is read singly, and whether all adjoints are set.
+    `all_set` get whether a slot of each segment is read singly, and whether all adjoints are set, by no call.
     """
     for s in range(starts.size):
         single[s] = any_have(state, words, starts[s], stops[s], SINGLE)
         all_set[s] = all_have(state, words, starts[s], stops[s], SET)
     count = 0
     for i in range(ops.size):
-        if not is_array(ops[i]) or ops[i] == CALL:  # which reads singly
+        if not is_array(ops[i]):
             continue
         p = np.int64(a[i])
         for k in range(aux[p + OPERANDS]):
@@ -347,5 +344,6 @@ def readers(ops, a, aux, state, words, starts, stops, found, single, all_set):
                     if count < len(found):
                         inside = starts[s] <= low and high <= stops[s]
                         found[count] = (q if inside else -1), s
+                    all_set[s] &= ops[i] != CALL
                     count += 1
     return count

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fasttape.compiler.memory import view
 from fasttape.layout import (
+    ADJOINT,
     ADJOINTS,
     CALL,
     CLEAN,
@@ -108,12 +110,15 @@ def sites(columns, first_result) -> list[Site]:
     return [Site(i, int(slots[i]), number, distinct(operands(aux, int(a[i])))) for number, i in found]
 
 
-def operands(aux, p) -> list:
-    """The slots of each operand of the CALL whose record is at p: a slice, or an array where they are listed."""
+def operands(aux, p, field=FIRST) -> list:
+    """The slots of each operand of the CALL whose record is at p: a slice, or an array where they are listed.
+
+    The field ADJOINT says where adjoints and tangents are, if values are elsewhere.
+    """
     count, found = int(aux[p + NDIM]), []
     for k in range(count):
         q, size = operand(aux, p, k), int(aux[p + SHAPE + k])
-        first, listed = int(aux[q + FIRST]), int(aux[q + LIST])
+        first, listed = int(aux[q + field]), int(aux[q + LIST])
         start = first if listed == REGULAR else p + listed + first
         found.append(slice(start, start + size) if listed == REGULAR else aux[start : start + size])
     return found
@@ -138,9 +143,17 @@ def distinct(parts) -> bool:
     return not inside.any() and np.unique(listed).size == listed.size
 
 
+def numbers(v, part) -> np.ndarray:
+    """The numbers of one operand, where they are: slots outside of v stand for memory of the caller."""
+    if isinstance(part, slice) and not 0 <= part.start <= v.size:
+        start = v.__array_interface__["data"][0] + part.start * v.itemsize
+        return view(start, (part.stop - part.start,), (v.itemsize,), v.dtype)
+    return v[part]
+
+
 def gathered(v, parts) -> np.ndarray:
-    """The numbers in the slots of some operands, in memory of their own."""
-    return np.concatenate([v[:0], *(v[part] for part in parts)])
+    """The numbers of some operands, in memory of their own."""
+    return np.concatenate([v[:0], *(numbers(v, part) for part in parts)])
 
 
 class Calls:
@@ -150,6 +163,7 @@ class Calls:
         self.sites, self.rules = found, rules
         self.kept: dict[int, Any] = {}  # by number of the call
         self.known: dict[int, tuple[np.ndarray, np.ndarray, Any]] = {}  # (x, y, kept) of some that need not run at x
+        self.handed: dict[int, np.ndarray] = {}  # where results go that nobody looks for in their slots
 
     def between(self, first, last):
         """Those among some instructions, in order."""
@@ -165,11 +179,12 @@ class Calls:
     def forward(self, columns, values, site, *, keep) -> int:
         """Run one CALL; return the slot behind its results."""
         rule, _, parts, results = self.read(columns, site)
-        at, y, kept = self.known.get(site.number, (None, None, None))
+        y = self.handed.pop(site.number, values[results])
+        at, known, kept = self.known.get(site.number, (None, None, None))
         if at is not None and at.tobytes() == gathered(values, parts).tobytes():
-            values[results] = y
+            y[:] = known
         else:
-            kept = rule.fill([values[part] for part in parts], values[results], keep=keep)
+            kept = rule.fill([numbers(values, part) for part in parts], y, keep=keep)
         if keep:
             self.kept[site.number] = kept
         return results.stop
@@ -181,18 +196,19 @@ class Calls:
         """
         rule, p, parts, results = self.read(columns, site)
         aux, w = columns[3], adjoints[results]
+        places = operands(aux, p, ADJOINT)
         how = [int(aux[operand(aux, p, k) + ADJOINTS]) for k in range(len(parts))]
-        for part, mode in zip(parts, how, strict=True):
+        for part, mode in zip(places, how, strict=True):
             if mode == SETS:
                 adjoints[part] = 0.0
         if w.any():
-            operands = [values[part] for part in parts]
-            triples = list(zip(operands, parts, how, strict=True))
+            given = [numbers(values, part) for part in parts]
+            triples = list(zip(given, places, how, strict=True))
             totals = [
                 None if mode == PASSIVE else adjoints[part] if site.distinct else np.zeros_like(x)
                 for x, part, mode in triples
             ]
-            rule.spread(operands, values[results], w, self.kept.get(site.number), totals)
+            rule.spread(given, values[results], w, self.kept.get(site.number), totals)
             for total, (_, part, _) in zip(totals, triples, strict=True):
                 if total is not None and not (site.distinct and isinstance(part, slice)):
                     put(adjoints, part, total, distinct=site.distinct)
@@ -202,8 +218,8 @@ class Calls:
 
     def tangent(self, columns, values, tangents, site) -> int:
         """The tangents of the results of one CALL; return the slot behind them."""
-        rule, _, parts, results = self.read(columns, site)
-        dx = gathered(tangents, parts)
+        rule, p, parts, results = self.read(columns, site)
+        dx = gathered(tangents, operands(columns[3], p, ADJOINT))
         moves = dx.any()
         tangents[results] = rule.tangent(gathered(values, parts), values[results].copy(), dx) if moves else 0.0
         return results.stop

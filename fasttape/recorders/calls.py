@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fasttape.execute.plan import LARGE
 from fasttape.layout import FIRST, REGULAR, SHAPE, STRIDES
 from fasttape.recorders.array import TracedArray
 
@@ -24,18 +25,26 @@ def run(x):
 
 
 def pieces(builder, parts):
-    """Runs (first, size) and arrays of slots as fewer of both; only among inputs do two runs stay neighbors."""
+    """Runs (first, size) and arrays of slots as fewer of both; only among inputs do two runs stay neighbors.
+
+    Two large ones stay apart: they may be arguments that are read where they are.
+    """
     found = []
     for part in parts:
         last = found[-1] if found else None
         listed = not isinstance(part, tuple)
         if last is not None and listed and not isinstance(last, tuple):
             found[-1] = np.concatenate([last, part])
-        elif isinstance(last, tuple) and not listed and part[0] == sum(last) and sum(part) <= builder.size + 1:
+        elif isinstance(last, tuple) and not listed and follows(builder, last, part):
             found[-1] = last[0], last[1] + part[1]
         else:
             found.append(part)
     return found
+
+
+def follows(builder, last, part) -> bool:
+    """Whether a run of inputs can be part of the one before it."""
+    return part[0] == sum(last) and sum(part) <= builder.size + 1 and min(last[1], part[1]) < LARGE
 
 
 def emit(builder, rule, operands) -> int:
