@@ -13,7 +13,7 @@ from fasttape.batches import Batch, another_way, placed_axis, spread, ways
 from fasttape.errors import OutputError
 from fasttape.execute.batch import block_in_recording, fits_memory
 from fasttape.execute.points import HELD
-from fasttape.mapped import Mapped, Places
+from fasttape.mapped import Mapped, Places, Use
 from fasttape.program import Program
 from fasttape.recorders.array import TracedArray, as_traced
 from fasttape.recorders.calls import call
@@ -52,7 +52,7 @@ def record_inside(builder: Any, f: Any, keywords: Any, batch: Batch, out_axes: A
         if not way.program.guards.size and all(rule.pure for rule in inner):
             return np.full(len(chosen), HELD)
         parts = [np.ravel(part.primal) for part in operands(builder, way, batch, chosen)]
-        rule = rule_of(batch, way, len(chosen))
+        rule = rule_of(batch, way, len(chosen), again=False)
         return rule.evaluate(parts, np.empty(rule.outputs, way.program.dtype))
 
     found = list(ways(batch, record, evaluate))
@@ -120,17 +120,16 @@ def piece(chosen: Any) -> Any:
     return slice(first, last + 1) if last - first == len(chosen) - 1 else chosen
 
 
-def rule_of(batch: Batch, way: Way, points: int) -> Mapped:
+def rule_of(batch: Batch, way: Way, points: int, *, again: bool) -> Mapped:
     """The rule of some points."""
     widths = np.array([taken.size for taken in way.taken], np.int64)
     starts = way.shared.size + points * (np.cumsum(widths) - widths)
-    sources = Places(way.rank + np.append(starts, 0)[way.leaf], np.append(widths, 0)[way.leaf])
+    inputs = int(way.shared.size + points * widths.sum())
+    sources = Places(inputs, way.rank + np.append(starts, 0)[way.leaf], np.append(widths, 0)[way.leaf])
     sizes = np.array([math.prod(shape) for shape in way.shapes], np.int64)
     number, before = np.arange(sizes.sum()), np.repeat(np.cumsum(sizes) - sizes, sizes)
-    targets = Places(points * before + number - before, np.repeat(sizes, sizes))
-    inputs = int(way.shared.size + points * widths.sum())
-    described = batch.name, way.program, points, inputs, sources, points * number.size, targets
-    return Mapped(*described, threads=batch.threads)
+    targets = Places(points * number.size, points * before + number - before, np.repeat(sizes, sizes))
+    return Mapped(batch.name, way.program, points, sources, targets, Use(batch.threads, again))
 
 
 def results(builder: Any, way: Way, batch: Batch, chosen: Any) -> list[Any]:
@@ -142,7 +141,7 @@ def results(builder: Any, way: Way, batch: Batch, chosen: Any) -> list[Any]:
     lanes, parts = block_in_recording(way.program, points, way.shared.size), []
     for some, size in ((chosen[: points - points % lanes], lanes), (chosen[points - points % lanes :], points % lanes)):
         if len(some):
-            rule = rule_of(batch, way, len(some))
+            rule = rule_of(batch, way, len(some), again=not builder.once)
             rule = rule if size == 1 else rule.in_blocks(size)
             made = call(builder, rule, operands(builder, way, batch, some))
             leaves = trees.cut(made, [len(some) * size for size in sizes])

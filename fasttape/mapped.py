@@ -7,6 +7,7 @@ order. Points may be blocks of points: then sums over those of a block are produ
 """
 
 import functools
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,16 +32,16 @@ ROOM = 1 << 20  # numbers that wait to be summed
 class Places(NamedTuple):
     """Where the numbers of point i are in a flat array, `offsets + i * steps`; steps of 0 for what points share."""
 
+    size: int  # of the array
     offsets: np.ndarray  # int64
     steps: np.ndarray
 
     @classmethod
     def joined(cls, *parts: "Places") -> "Places":
-        return cls(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
-    def behind(self, size: int) -> "Places":
-        """The same behind so many other numbers."""
-        return self._replace(offsets=self.offsets + size)
+        """Those in one array behind the other."""
+        starts = [0, *itertools.accumulate(part.size for part in parts)]
+        offsets = [part.offsets + start for part, start in zip(parts, starts, strict=False)]
+        return cls(starts[-1], np.concatenate(offsets), np.concatenate([part.steps for part in parts]))
 
     def addresses(self, parts: list[Any], first: int) -> Any:
         """Where the numbers of a point are in memory, if the flat array is in parts."""
@@ -56,19 +57,30 @@ class Places(NamedTuple):
         """Whether each number is in the same part at all points."""
         return bool((self.part(stops) == self.part(stops, points - 1)).all())
 
-    def chosen(self, numbers: Any, skipped: Any) -> "Places":
-        """Those of some numbers, in an array that lacks what is skipped in front of them."""
-        return Places(self.offsets[numbers] - skipped, self.steps[numbers])
+    def chosen(self, numbers: Any, size: int, skipped: Any) -> "Places":
+        """Those of some numbers, in an array of a size that lacks what is skipped in front of them."""
+        return Places(size, self.offsets[numbers] - skipped, self.steps[numbers])
 
     def of_blocks(self, lanes: int) -> Any:
         """For each point of a block of so many the offsets, and the steps from block to block."""
         offsets = self.offsets + np.arange(lanes)[:, None] * self.steps
         return np.array([offsets, np.broadcast_to(lanes * self.steps, offsets.shape)])
 
-    def inside(self, points: int, size: int) -> bool:
-        """Whether all places of so many points are inside of an array."""
+    def inside(self, points: int) -> bool:
+        """Whether all places of so many points are inside of the array."""
         ends = np.concatenate([self.offsets, self.offsets + self.steps * max(points - 1, 0)])
-        return not ends.size or (ends.min() >= 0 and ends.max() < size)
+        return not ends.size or (ends.min() >= 0 and ends.max() < self.size)
+
+
+class Use(NamedTuple):
+    """What a rule knows about its evaluations."""
+
+    threads: int | None = None  # that take part at most; None: as many as Numba uses
+    again: bool = False  # whether there will be many
+    whole: bool = False  # whether points are blocks of other points, at which the program runs as it is
+
+
+ONCE = Use()
 
 
 class Mapped(Rule):
@@ -79,23 +91,18 @@ class Mapped(Rule):
         name: str,
         program: Program,
         points: int,
-        inputs: int,
         sources: Places,
-        outputs: int,
         targets: Places,
-        whole: bool = False,
-        threads: int | None = None,
+        use: Use = ONCE,
     ):
-        """Where points are `whole` blocks of other points, the program is run as it is; by at most some `threads`."""
-        self.name, self.program, self.points, self.whole, self.threads = name, program, points, whole, threads
-        self.inputs, self.sources, self.outputs, self.targets = inputs, sources, outputs, targets
+        self.name, self.program, self.points, self.use = name, program, points, use
+        self.sources, self.targets, self.inputs, self.outputs = sources, targets, sources.size, targets.size
         self.operations = points * count_operations(program)
         self.pure = not program.guards.size and all(rule.pure for rule in program.rules)
         self.adjoints: dict[Any, Mapped] = {}  # by the sizes of operands, and whose adjoints are wanted
 
     def __reduce__(self) -> tuple[Any, ...]:
-        described = self.name, self.program, self.points, self.inputs, self.sources, self.outputs, self.targets
-        return Mapped, (*described, self.whole, self.threads)
+        return Mapped, (self.name, self.program, self.points, self.sources, self.targets, self.use)
 
     def in_blocks(self, lanes: int) -> "Mapped":
         """The same over blocks of `lanes` points, which divide the points: sums over these are part of the program."""
@@ -103,25 +110,25 @@ class Mapped(Rule):
         made = mapped_program(self.program, lanes, shared, pieces_of(shared, spans_of_inputs(self.program).tolist()))
         places = np.zeros((2, made.program.inputs), np.int64)
         places[:, made.inputs.of(lanes) - 1] = self.sources.of_blocks(lanes)
-        targets = Places(*(column.reshape(-1) for column in self.targets.of_blocks(lanes)))
-        described = self.inputs, Places(*places), self.outputs, targets
-        return Mapped(self.name, made.program, self.points // lanes, *described, True, self.threads)
+        targets = Places(self.outputs, *(column.reshape(-1) for column in self.targets.of_blocks(lanes)))
+        described = self.points // lanes, Places(self.inputs, *places), targets
+        return Mapped(self.name, made.program, *described, self.use._replace(whole=True))
 
     def verify(self) -> None:
         verify(self.program)
         fitting = self.sources.offsets.size == self.program.inputs and self.targets.offsets.size == (
             self.program.outputs.size
         )
-        inside = self.sources.inside(self.points, self.inputs) and self.targets.inside(self.points, self.outputs)
+        inside = self.sources.inside(self.points) and self.targets.inside(self.points)
         if not (fitting and inside):
             raise InvalidTapeError(f"the call of {self.name} reads or writes outside of its numbers")
 
     @functools.cached_property
     def executor(self) -> Any:
         """What runs the program."""
-        if self.whole:
+        if self.use.whole:
             return PointByPoint(self.program, Plan(self.program, ()))
-        return choose(self.program, self.points, self.sources.steps == 0).executor
+        return choose(self.program, self.points, self.sources.steps == 0, again=self.use.again).executor
 
     def forward(self, x: Any, *, keep: bool) -> tuple[Any, Any]:
         return self.results(x), None
@@ -157,7 +164,7 @@ class Mapped(Rule):
             targets[summed] = address(terms) + np.arange(summed.size) * terms.strides[0]
             steps[summed] = y.itemsize
             sources = self.sources.addresses(parts, first), self.sources.steps * y.itemsize
-            run(self.executor, Points(count, *sources, targets, steps, failed[first : first + count]), self.threads)
+            run(self.executor, Points(count, *sources, targets, steps, failed[first : first + count]), self.use.threads)
             np.add.at(y, self.targets.offsets[summed], np.add.reduce(terms[:, :count], axis=1))
         return failed
 
@@ -192,25 +199,22 @@ class Mapped(Rule):
         return self.adjoints[key]
 
     def make_adjoint(self, sizes: list[int], wanted: list[bool]) -> "Mapped":
-        part, size = self.sources.part(np.cumsum(sizes)), self.inputs + self.outputs
+        part = self.sources.part(np.cumsum(sizes))
         numbers = np.flatnonzero(np.array(wanted)[part])
         left = np.where(wanted, 0, sizes)
-        targets = self.sources.chosen(numbers, (np.cumsum(left) - left)[part[numbers]])
-        sources = Places.joined(self.sources, self.unused(), self.targets.behind(size))
+        targets = self.sources.chosen(numbers, self.inputs - int(left.sum()), (np.cumsum(left) - left)[part[numbers]])
+        sources = Places.joined(self.sources, self.unused(), self.targets)
         made = pullback_program(self.program, numbers)
-        described = self.points, size + self.outputs, sources, self.inputs - int(left.sum()), targets
-        return Mapped(f"pullback of {self.name}", made, *described, self.whole, self.threads)
+        return Mapped(f"pullback of {self.name}", made, self.points, sources, targets, self.use)
 
     @functools.cached_property
     def along(self) -> "Mapped":
         """The rule of `pushforward`."""
-        size = self.inputs + self.outputs
-        sources = Places.joined(self.sources, self.unused(), self.sources.behind(size))
+        sources = Places.joined(self.sources, self.unused(), self.sources)
         made = pushforward_program(self.program)
-        described = self.points, size + self.inputs, sources, self.outputs, self.targets
-        return Mapped(f"pushforward of {self.name}", made, *described, self.whole, self.threads)
+        return Mapped(f"pushforward of {self.name}", made, self.points, sources, self.targets, self.use)
 
     def unused(self) -> Places:
         """Places of the results, which derivatives do not read: they compute what they need."""
-        nowhere = np.zeros(self.program.outputs.size, np.int64)
-        return Places(nowhere, nowhere)
+        anywhere = np.zeros(self.program.outputs.size, np.int64)
+        return Places(self.outputs, anywhere, anywhere)

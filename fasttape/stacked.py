@@ -22,11 +22,14 @@ from fasttape.transform.optimize import without
 from fasttape.transform.programs import spans_of_inputs
 
 
-def choose(program: Program, size: int, shared: np.ndarray) -> Choice:
-    """The executor for a program at `size` points at once, which share some inputs; it runs at any points that do."""
+def choose(program: Program, size: int, shared: np.ndarray, *, again: bool = False) -> Choice:
+    """The executor for a program at `size` points at once, which share some inputs; it runs at any points that do.
+
+    `again` says that it will run many times.
+    """
     reason = batch.for_blocks(program)
     if not reason:
-        return batch.choose(program, size)
+        return batch.choose(program, size * batch.TIMES if again else size)
     lanes = batch.block_of(program, size, np.count_nonzero(shared))
     if size < batch.FEWEST or lanes == 1:
         return Choice(PointByPoint(program), f"point by point: {size} points, {lanes} at a time in cache, {reason}")

@@ -8,11 +8,14 @@ import random
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from numba import config
 
 import fasttape as ft
 from fasttape import mapped
 from fasttape.errors import ArgumentError, OutputError, RandomnessError, ReplayError, UnsupportedError
 from fasttape.execute import batch
+from fasttape.execute.lanes import Lanes
+from fasttape.execute.native import Native
 from tests import programs
 from tests.agree import bits
 
@@ -254,14 +257,24 @@ def test_a_recorded_batch_and_its_derivatives_keep_to_their_threads(monkeypatch)
     monkeypatch.setattr(batch, "AT_ONCE", 0)
     tape = ft.record(lambda x: np.sum(ft.vmap(smooth, threads=1)(x)), X)
     (rule,) = pickle.loads(pickle.dumps(tape)).program.rules
-    assert [x.threads for x in (rule, rule.pullback(), rule.pushforward(), rule.in_blocks(7))] == [1] * 4
+    assert [x.use.threads for x in (rule, rule.pullback(), rule.pushforward(), rule.in_blocks(7))] == [1] * 4
+
+
+def test_a_recording_that_is_kept_has_machine_code_for_fewer_points(monkeypatch):
+    monkeypatch.setattr(batch, "AT_ONCE", 0)
+    monkeypatch.setattr(batch, "MANY", batch.TIMES * len(X))
+    (rule,) = ft.record(lambda x: np.sum(ft.vmap(smooth)(x)), X).program.rules
+    once = mapped.Mapped(rule.name, rule.program, rule.points, rule.sources, rule.targets)
+    assert isinstance(rule.executor, Lanes if config.DISABLE_JIT else Native)
+    assert isinstance(once.executor, Lanes)
+    np.testing.assert_allclose(rule.results(X.ravel()), once.results(X.ravel()), rtol=1e-13)
 
 
 @pytest.mark.parametrize("cut", [1, 5, 7, 13])
 def test_a_call_reads_its_operands_wherever_they_are_cut(cut):
     program, size = ft.record(lambda x, y: x * y, 2.0, 3.0).program, 7
-    sources = mapped.Places(np.array([0, size]), np.array([1, 1]))
-    rule = mapped.Mapped("product", program, size, 2 * size, sources, size, mapped.Places(np.array([0]), np.array([1])))
+    sources = mapped.Places(2 * size, np.array([0, size]), np.array([1, 1]))
+    rule = mapped.Mapped("product", program, size, sources, mapped.Places(size, np.array([0]), np.array([1])))
     x, y, w = RNG.normal(size=2 * size), np.empty(size), RNG.normal(size=size)
     parts = [x[:cut].copy(), x[cut:].copy()]
     rule.fill(parts, y, keep=False)

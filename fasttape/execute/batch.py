@@ -28,6 +28,7 @@ from fasttape.program import Program
 WIDE = 2_000  # operations in an instruction: then BLAS and contiguous arrays at one point are faster than lanes
 MOST = 1 << 22  # operations, of which lanes need about 100 bytes each
 MANY = 1 << 18  # points at which machine code that is on disk gains more than it takes to load, and a new one soon
+TIMES = 16  # that a batch is expected to run if it will run many times
 WORK = 1 << 24  # operations in a chunk: far more than a thread takes to begin, far less than a user waits for Ctrl-C
 BLOCK = 1 << 20  # bytes of the values of a block of points that array instructions run over
 LARGEST = 1 << 12  # points in such a block
@@ -47,7 +48,7 @@ class Choice(NamedTuple):
 
 
 def choose(program: Program, size: int = 0) -> Choice:
-    """The executor for a program at `size` points at once; it can be kept, and run at other points."""
+    """The executor for a program at `size` points in all; it can be kept, and run at other points."""
     refused = ""
     if size >= MANY and not late.DISABLED:
         try:
