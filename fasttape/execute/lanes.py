@@ -27,7 +27,8 @@ VECTOR = np.array([bool(op.vector) for op in ops.OPS] + [False] * (256 - len(ops
 BLOCK = 3 << 22  # bytes that the cells of a block should need at most: in the cache that cores share
 UNIT = 2 * LINE  # bytes; a cell is an odd number of these: powers of two would crowd into few sets of the cache
 MOST = 15  # of these
-ADDRESS, STEP, APART = range(3)  # of a stream: its first number, from there to the next, and how many share a line
+LINES = 32  # of the cache that are asked for without computing in between
+ADDRESS, STEP, APART, COUNT = range(4)  # of a piece of memory: where it begins, the steps of points and lines, lines
 
 
 class Code(NamedTuple):
@@ -87,38 +88,40 @@ def execute(code, first, last, v, n, failed, start, addresses):
 
 
 @kernel
-def find_streams(plan, points, streams):
-    """Fill in what points read and write, numbers side by side in one stream, and return how many streams there are."""
-    count, last, inputs = 0, np.int64(0), plan.inputs.numbers.size
+def find_pieces(plan, points, lanes, pieces):
+    """Fill in the memory of a block in pieces of some lines, numbers side by side once; return how many there are."""
+    count, last, step_before, inputs = 0, np.int64(0), np.int64(0), plan.inputs.numbers.size
     for k in range(inputs + plan.outputs.numbers.size):
         if k < inputs:
             i = plan.inputs.numbers[k]
             address, step = np.int64(points.sources[i]), points.source_steps[i]
         else:
             address, step = np.int64(points.targets[k - inputs]), points.target_steps[k - inputs]
-        known = count > 0 and step == streams[count - 1, STEP] and abs(address - last) < LINE
-        if step != 0 and not known:
-            streams[count, ADDRESS], streams[count, STEP] = address, step
-            streams[count, APART] = max(LINE // abs(step), 1)
-            count, last = count + 1, address
+        if step == 0 or (step == step_before and abs(address - last) < LINE):
+            continue
+        last, step_before, apart = address, step, max(LINE // abs(step), 1)
+        lines = (lanes + apart - 1) // apart
+        for line in range(0, lines, LINES):
+            pieces[count, ADDRESS], pieces[count, STEP] = address + line * apart * step, step
+            pieces[count, APART], pieces[count, COUNT] = apart * step, min(lines - line, LINES)
+            count += 1
     return count
 
 
 @kernel
-def compute(plan, points, v, start, n, streams, following, addresses):
-    """All operations for n points, while memory of the points that follow comes into the cache, stream by stream."""
-    done, size, count = plan.once, plan.code.ops.size, len(streams)
+def compute(plan, points, v, start, n, pieces, following, addresses):
+    """All operations for n points, while memory of the block that follows comes into the cache piece by piece."""
+    done, size, count = plan.once, plan.code.ops.size, len(pieces) if following else 0
+    share = (size - done) // max(count, 1)
     for k in range(count):
-        address, step, apart = streams[k, ADDRESS], streams[k, STEP], streams[k, APART]
-        fetch(address + (start + n) * step, step * apart, (following + apart - 1) // apart)
-        end = plan.once + (size - plan.once) * (k + 1) // count
-        execute(plan.code, done, end, v, n, points.failed, start, addresses)
-        done = end
+        fetch(pieces[k, ADDRESS] + (start + n) * pieces[k, STEP], pieces[k, APART], pieces[k, COUNT])
+        execute(plan.code, done, done + share, v, n, points.failed, start, addresses)
+        done += share
     execute(plan.code, done, size, v, n, points.failed, start, addresses)
 
 
 @sweep
-def sweep_lanes(plan, points, first, last, lanes, v, streams, guards, addresses):
+def sweep_lanes(plan, points, first, last, lanes, v, pieces, guards, addresses):
     """The points `first` .. `last`, in blocks of `lanes`; `guards` are HELD."""
     for k in range(plan.constants.places.size):
         place = plan.constants.places[k]
@@ -127,7 +130,7 @@ def sweep_lanes(plan, points, first, last, lanes, v, streams, guards, addresses)
         i = plan.shared.numbers[k]
         gather(points.sources[i], 0, lanes, v, plan.shared.places[k])
     execute(plan.code, 0, plan.once, v, lanes, guards, 0, addresses)
-    streams = streams[: find_streams(plan, points, streams)]
+    pieces = pieces[: find_pieces(plan, points, lanes, pieces)]
     for start in range(first, last, lanes):
         n = min(lanes, last - start)
         for k in range(plan.inputs.places.size):
@@ -136,7 +139,7 @@ def sweep_lanes(plan, points, first, last, lanes, v, streams, guards, addresses)
             gather(np.int64(points.sources[i]) + start * step, step, n, v, plan.inputs.places[k])
         if points.failed.size > 0:
             points.failed[start : start + n] = guards[0]
-        compute(plan, points, v, start, n, streams, min(lanes, last - start - n), addresses)
+        compute(plan, points, v, start, n, pieces, start + n < last, addresses)
         for k in range(plan.outputs.places.size):
             step = points.target_steps[k]
             scatter(v, plan.outputs.places[k], n, np.int64(points.targets[k]) + start * step, step)
@@ -159,9 +162,10 @@ class Lanes(Executor):
     def run(self, points: Points, first: int, last: int) -> None:
         plan = self.plan(np.flatnonzero(points.source_steps == 0))
         memory = POOL.take(1 + plan.size, self.program.dtype)
-        streams = np.empty((plan.inputs.places.size + plan.outputs.places.size, 3), np.int64)
+        ends = plan.inputs.places.size + plan.outputs.places.size
+        pieces = np.empty((ends * -(-self.lanes // LINES), 4), np.int64)
         guards, entries = np.full(self.lanes, HELD), table(self.program.dtype)
-        sweep_lanes.now(plan, points, first, last, self.lanes, memory[1:], streams, guards, entries)
+        sweep_lanes.now(plan, points, first, last, self.lanes, memory[1:], pieces, guards, entries)
         POOL.give(memory)
 
     def plan(self, shared) -> Plan:
