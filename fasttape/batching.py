@@ -17,7 +17,7 @@ from fasttape.batches import Batch, placed_axis, spread, ways
 from fasttape.binding import NOTHING
 from fasttape.derivatives import is_constant, shape_of
 from fasttape.errors import ArgumentError, LeakError, OutputError, RandomnessError
-from fasttape.execute.batch import run
+from fasttape.execute.batch import count_threads, run
 from fasttape.execute.points import Points, elements, outcomes
 from fasttape.inner_batch import record_inside
 from fasttape.recording import Recording, name_of, record_call
@@ -176,8 +176,8 @@ def vmap(
     the same bits whatever their number. Where conditions of `f` go another way, or integers among its arguments have
     other values, it runs once more for each way; ways are limited to 1,024. An empty batch is recorded at ones.
 
-    Raises `ArgumentError` for axes that do not fit, `OutputError` where results at different points have different
-    shapes, and whatever `f` raises.
+    Raises `ArgumentError` for axes that do not fit and for what is no number of threads, `OutputError` where results at
+    different points have different shapes, and whatever `f` raises.
 
     >>> import math
     >>> import numpy as np
@@ -189,6 +189,7 @@ def vmap(
     """
     if not callable(f):
         raise ArgumentError(f"vmap takes a function, not a {type(f).__name__}")
+    count_threads(threads)
 
     def mapped(*args: Any, **keywords: Any) -> Any:
         batch = Batch.of(name_of(f), args, in_axes, threads)

@@ -48,8 +48,10 @@ class Evaluator:
     @functools.cached_property
     def last_call(self):
         """The call at the end whose results are the outputs in order, so that it may hand them over, or None."""
-        site = self.plan.calls[-1] if self.only_forward and self.plan.calls else None
-        at_end = site is not None and site.instruction == self.plan.columns[0].size - 1
+        if not self.only_forward or self.looped is not None or not self.plan.calls:
+            return None
+        site = self.plan.calls[-1]
+        at_end = site.instruction == self.plan.columns[0].size - 1
         return site if at_end and self.runs == [(site.slot, self.program.slots)] else None
 
     def leaves(self, args, *, exact=False):

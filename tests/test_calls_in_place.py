@@ -5,7 +5,7 @@ import pytest
 from numba import config
 
 import fasttape as ft
-from fasttape.execute import batch
+from fasttape.execute import batch, loops
 
 SIZE = 5_000
 RNG = np.random.default_rng(17)
@@ -84,6 +84,15 @@ def test_derivatives_of_what_is_read_where_it_is(argnums):
     np.testing.assert_allclose(
         along, sum(np.sum(p * d) for p, d in zip(partials, (1.0, Y, X), strict=True)), rtol=1e-11
     )
+
+
+def test_loops_before_a_call(monkeypatch):
+    monkeypatch.setattr(loops, "WORTHWHILE", 0)
+    monkeypatch.setattr(loops, "PATIENCE", 0)
+    compiled = ft.compile(lambda x, y: ft.vmap(f)(np.exp(x) * y, y))
+    for x, y in ((X, Y), (Y, X)):
+        same(compiled(x, y), f(np.exp(x) * y, y))
+    assert (evaluator_of(compiled).looped is None) == config.DISABLE_JIT
 
 
 def test_the_same_array_twice_and_beside_array_code():

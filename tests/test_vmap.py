@@ -319,6 +319,8 @@ def test_rules_of_users_inside():
         (lambda: ft.vmap(smooth, in_axes=2)(X), r"axis 2 of an array of shape \(7, 3\)"),
         (lambda: ft.vmap(smooth, in_axes=(0, 0))(X), "structure"),
         (lambda: ft.vmap(smooth, in_axes="a")(X), "in_axes"),
+        (lambda: ft.vmap(smooth, threads=0), "threads=0 must be"),
+        (lambda: ft.record(smooth, X[0]).native()(X, threads=1.5), r"threads=1\.5 must be"),
         (lambda: ft.vmap(smooth, out_axes=1)(X), "out_axes"),
         (lambda: ft.grad(lambda x: np.sum(ft.vmap(smooth, out_axes=1)(x)))(X), "out_axes"),
         (lambda: ft.vmap(3.0), "takes a function"),

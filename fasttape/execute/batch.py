@@ -18,7 +18,7 @@ import numpy as np
 
 from fasttape.compiler import late
 from fasttape.decode import count_listed, count_operations, extents
-from fasttape.errors import UnsupportedError
+from fasttape.errors import ArgumentError, UnsupportedError
 from fasttape.execute.lanes import Lanes
 from fasttape.execute.native import Native
 from fasttape.execute.points import PointByPoint, Points
@@ -119,8 +119,7 @@ def run(executor, points: Points, threads: int | None = None) -> None:
 
     What a chunk raises is raised here: of several the first in the order of points.
     """
-    threads = late.threads() if threads is None else threads
-    threads = 1 if executor.program.rules else threads  # Python code of users is not called by two at once
+    threads = 1 if executor.program.rules else count_threads(threads)  # users' Python code is not called by two at once
     chunks = collections.deque(cut(executor, points.size, threads))
     errors: dict[int, BaseException] = {}
 
@@ -149,6 +148,15 @@ def run(executor, points: Points, threads: int | None = None) -> None:
         wait(helpers)
     if errors:
         raise errors[min(errors)]
+
+
+def count_threads(threads: int | None) -> int:
+    """How many threads may take part; None stands for as many as Numba uses."""
+    if threads is None:
+        return late.threads()
+    if not isinstance(threads, int | np.integer) or threads < 1:
+        raise ArgumentError(f"threads={threads!r} must be a positive integer, or None for all cores")
+    return int(threads)
 
 
 def cut(executor, size: int, threads: int) -> list[tuple[int, int]]:
