@@ -109,9 +109,9 @@ def find_pieces(plan, points, lanes, pieces):
 
 
 @kernel
-def compute(plan, points, v, start, n, pieces, following, addresses):
-    """All operations for n points, while memory of the block that follows comes into the cache piece by piece."""
-    done, size, count = plan.once, plan.code.ops.size, len(pieces) if following else 0
+def compute(plan, points, v, start, n, pieces, more, addresses):
+    """All operations for n points; if there are `more` behind them, their memory comes into the cache meanwhile."""
+    done, size, count = plan.once, plan.code.ops.size, len(pieces) if more else 0
     share = (size - done) // max(count, 1)
     for k in range(count):
         fetch(pieces[k, ADDRESS] + (start + n) * pieces[k, STEP], pieces[k, APART], pieces[k, COUNT])
