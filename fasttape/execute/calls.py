@@ -145,7 +145,7 @@ def distinct(parts) -> bool:
 
 def numbers(v, part) -> np.ndarray:
     """The numbers of one operand, where they are: slots outside of v stand for memory of the caller."""
-    if isinstance(part, slice) and not 0 <= part.start <= v.size:
+    if isinstance(part, slice) and not 0 <= part.start <= part.stop <= v.size:
         start = v.__array_interface__["data"][0] + part.start * v.itemsize
         return view(start, (part.stop - part.start,), (v.itemsize,), v.dtype)
     return v[part]
