@@ -2,13 +2,11 @@
 
 `choose` picks the executor and says why; `run` cuts. Chunks begin where an executor begins to take points together, and
 each is computed as if it were the only one, so results have the same bits whatever the number of threads. A batch
-starts its threads and ends them: nothing is left that a fork could lose or that an interruption could leave at work.
+waits for all who work on it: nothing is left that a fork could lose or that an interruption could leave at work.
 """
 
-import _thread
 import collections
 import contextlib
-import contextvars
 import itertools
 import math
 import threading
@@ -19,6 +17,7 @@ import numpy as np
 from fasttape.compiler import late
 from fasttape.decode import count_listed, count_operations, extents
 from fasttape.errors import ArgumentError, UnsupportedError
+from fasttape.execute.helpers import call
 from fasttape.execute.lanes import Lanes
 from fasttape.execute.native import Native
 from fasttape.execute.points import PointByPoint, Points
@@ -140,8 +139,8 @@ def run(executor, points: Points, threads: int | None = None) -> None:
 
     helpers = [threading.Lock() for _ in range(min(threads, len(chunks)) - 1)]  # which they hold while they are at work
     try:
-        for busy in helpers:  # `threading.Thread` would let this thread wait until another one runs
-            _thread.start_new_thread(contextvars.copy_context().run, (help_out, busy))
+        for busy in helpers:
+            call(help_out, busy)
         work()
     finally:
         chunks.clear()  # so that helpers who come late find nothing to do
