@@ -39,11 +39,11 @@ STRUCTURAL_NAMES[DOT] = "sums of products"
 
 # In lanes: an operation, and another one that reads its result as its first or second operand, in place of both. Their
 # operands are the first one's and then the second one's other.
-_JOINED = ("add", "sub", "mul", "times")
+_JOINED = tuple(OPCODE[name] for name in ("add", "sub", "mul", "times", "neg"))
 PAIRS = tuple(
     (first, second, place)
-    for first, second, place in itertools.product(map(OPCODE.get, _JOINED), map(OPCODE.get, _JOINED), range(2))
-    if place == 0 or COMMUTATIVE not in OPS[second].traits
+    for first, second in itertools.product(_JOINED, repeat=2)
+    for place in range(1 if COMMUTATIVE in OPS[second].traits else OPS[second].arity)
 )
 FIRST_PAIR = FIRST_STRUCTURAL - len(PAIRS)
 

@@ -225,9 +225,9 @@ def emit_lanes_forward(e, opcode, parameter, i, x, y, z, out):
         row = ops.OPS[opcode]
         value = e.call(row.value, lane_operands(e, row, (x, y, z), parameter, i))
     else:
-        first, second, place = PAIRS[opcode - FIRST_PAIR]
-        operands = [e.call(ops.OPS[first].value, [e.load(x, i), e.load(y, i)]), e.load(z, i)]
-        value = e.call(ops.OPS[second].value, operands[::-1] if place else operands)
+        first, second = (ops.OPS[code] for code in PAIRS[opcode - FIRST_PAIR][:2])
+        operands = [e.call(first.value, lane_operands(e, first, (x, y), parameter, i)), e.load(z, i)]
+        value = e.call(second.value, operands[::-1] if PAIRS[opcode - FIRST_PAIR][2] else operands[: second.arity])
     e.store(value, out, i)
 
 

@@ -64,8 +64,9 @@ def lanes_forward(opcode, parameter, size, x, x0, y, y0, z, z0, out, out0, entri
     if opcode >= FIRST_PAIR:
         first, second, place = PAIRS[opcode - FIRST_PAIR]
         for i in range(size):
-            operands = ops.OPS[first].value(x[x0 + i], y[y0 + i]), z[z0 + i]
-            out[out0 + i] = ops.OPS[second].value(*operands[:: -1 if place else 1])
+            r = ops.OPS[first].value(*(x[x0 + i], y[y0 + i])[: ARITY[first]])
+            operands = (z[z0 + i], r) if place else (r, z[z0 + i])[: ARITY[second]]
+            out[out0 + i] = ops.OPS[second].value(*operands)
         return
     op = ops.OPS[opcode]
     for i in range(size):

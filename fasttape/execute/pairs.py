@@ -15,6 +15,7 @@ from fasttape.ops import COMMUTATIVE, OPS
 CODES = np.zeros((len(OPS), 2, len(OPS)), np.uint8)  # of pairs: by the second row, the place in it, and the first row
 for _n, (_first, _second, _place) in enumerate(PAIRS):
     CODES[_second, _place if COMMUTATIVE not in OPS[_second].traits else slice(None), _first] = FIRST_PAIR + _n
+ARITIES = np.array([op.arity for op in OPS] + [1] * (256 - len(OPS)))
 
 
 @kernel
@@ -25,15 +26,15 @@ def code_of_pair(ops, slot, own, codes, uses, maker, i, place):
 
 
 @sweep
-def join(ops, results, x, y, z, own, codes, uses, maker, joined):
+def join(ops, results, x, y, z, own, codes, arities, uses, maker, joined):
     """Make pairs of operations, and mark the first of each as `joined`.
 
     By slot, `uses` is 1 for what is read from elsewhere, and `maker` is -1.
     """
     for i in range(ops.size):
         uses[x[i]] += 1
-        uses[y[i]] += 1
-        uses[z[i]] += z[i] != x[i]  # which a row of two operands has there, too
+        uses[y[i]] += arities[ops[i]] > 1
+        uses[z[i]] += arities[ops[i]] > 2
     for i in range(ops.size):
         if ops[i] >= codes.shape[0]:
             continue
@@ -42,6 +43,7 @@ def join(ops, results, x, y, z, own, codes, uses, maker, joined):
             pair, slot, other = code_of_pair(ops, y[i], own, codes, uses, maker, i, 1), y[i], x[i]
         if pair:
             k = maker[slot]
+            other = other if other != slot else x[k]  # in place of what there is not
             ops[i], x[i], y[i], z[i], joined[k] = pair, x[k], y[k], other, True
         else:
             maker[results[i]] = i
@@ -52,7 +54,7 @@ def paired(found: Operations, own: Depending, outputs: np.ndarray) -> tuple[Oper
     uses, maker = np.zeros(found.slots, np.int64), np.full(found.slots, -1)
     uses[outputs] = 1
     ops, operands, joined = found.ops.copy(), found.operands.copy(), np.zeros(found.ops.size, bool)
-    join.now(ops, found.results, *operands, own.operations, CODES, uses, maker, joined)
+    join.now(ops, found.results, *operands, own.operations, CODES, ARITIES, uses, maker, joined)
     kept = ~joined
     columns = ops[kept], found.results[kept], operands[:, kept], *(column[kept] for column in found[3:6])
     return Operations(*columns, found.slots), own._replace(operations=own.operations[kept])
