@@ -363,3 +363,20 @@ def test_what_has_no_machine_code_says_why():
         Native(ft.record(lambda x: call(x), 1.0).program)
     with pytest.raises(UnsupportedError, match="operations, of which"):
         Native(ft.record(lambda x: np.sum(np.sin(x)), np.zeros(1 << 17)).program)
+
+
+def test_the_memory_of_a_run_that_has_ended_is_taken_again_by_the_same_kernel_alone():
+    native = Native(ft.record(lambda x, y: np.sin(x) * y, 1.0, 2.0).program)
+    x, y = np.random.default_rng(2).standard_normal((2, 100, 2)), np.full((100, 2), 3.0)
+    out = np.empty((100, 1))
+    places = []
+    for points, shared in ((x[0], ()), (y, ()), (x[1], (1,)), (x[0], ())):
+        seen = np.array([1 if k in shared else 0 for k in range(2)])
+        addresses, steps = at(points, 0)
+        native.run(Points(100, addresses, np.where(seen, 0, steps), *at(out, 0), np.empty(0, np.int64)), 0, 100)
+        factor = points[0, 1] if shared else points[:, 1]
+        np.testing.assert_allclose(out[:, 0], np.sin(points[:, 0]) * factor, rtol=1e-14)
+        (room,) = native.idle
+        places.append(room)
+    assert places[0] is places[1]
+    assert places[1] is not places[2] is not places[3]

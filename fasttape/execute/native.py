@@ -5,6 +5,8 @@ again when it has been at work for a while. The bits of a point are the same whi
 however the code was compiled; in strict mode they are the interpreter's.
 """
 
+import collections
+import contextlib
 import ctypes
 import functools
 import itertools
@@ -22,7 +24,7 @@ from fasttape.decode import count_operations
 from fasttape.errors import UnsupportedError
 from fasttape.execute.entries import table
 from fasttape.execute.interpreter import address, aligned
-from fasttape.execute.kernels import WELL, Tiers, written
+from fasttape.execute.kernels import WELL, Kernel, Tiers, written
 from fasttape.execute.points import Executor, Points
 from fasttape.layout import CALL, DOT, GEMM
 from fasttape.program import Program
@@ -30,7 +32,7 @@ from fasttape.program import Program
 FEW, MANY = 1 << 15, 1 << 18  # bytes of panels: in the first-level cache, or in the second to go far in each column
 MOST = 20_000  # operations: compiling more that are all different takes longer than a second
 LONGEST = 1 << 17  # operations: writing about them takes longer than two seconds
-FIRST, LAST = (panels.ARGUMENTS.index(name) for name in ("first", "last"))
+FIRST, LAST, FAILED = (panels.ARGUMENTS.index(name) for name in ("first", "last", "failed"))
 RUN = ctypes.CFUNCTYPE(None, ctypes.c_int64)
 
 
@@ -49,6 +51,7 @@ class Native(Executor):
         self.lanes = self.style.lanes
         self.entries = address(table(program.dtype))  # which lives as long as the process
         self.codes: dict[tuple[int, ...], Tiers] = {}
+        self.idle: collections.deque[Room] = collections.deque()  # of runs that have ended
         self.lock = threading.Lock()
 
     def at(self, points: Points) -> Callable[[int, int], None]:
@@ -79,36 +82,65 @@ class Native(Executor):
                 self.codes[shared] = Tiers(self.program, self.style, self.target, shared, self.sums)
             return self.codes[shared]
 
+    def room(self, kernel: Kernel) -> "Room":
+        """Where a kernel can work. Rooms of others go: of code that is not the best now, or for other shared inputs."""
+        with contextlib.suppress(IndexError):
+            while True:
+                room = self.idle.pop()
+                if room.kernel is kernel:
+                    return room
+        return Room(self, kernel)
+
+
+class Room:
+    """The memory of a kernel at work, and what it is called with; for one thread at a time."""
+
+    def __init__(self, native: Native, kernel: Kernel):
+        self.kernel = kernel
+        self.driver = driver(kernel.style, native.target)  # another thread's may take its place in the cache
+        n, m = native.program.inputs, native.program.outputs.size
+        panel, itemsize = native.panel_points(n + m), native.program.dtype.itemsize
+        sizes = kernel.workspace // 8, (n + m) * panel * itemsize // 8, panel // 2, n, m, 2 * (n + m), n, n, m, m
+        stops = [0, *itertools.accumulate((*sizes, len(panels.ARGUMENTS)))]
+        words = aligned(stops[-1], np.int64)
+        parts = [words[start:stop] for start, stop in itertools.pairwise(stops)]
+        *_, self.sources, self.source_steps, self.targets, self.target_steps, self.arguments = parts
+        origin = address(words)
+        *places, self.place = (origin + 8 * start for start in stops[:-1])
+        self.arguments[:] = *kernel.code.functions, n, m, 0, 0, 0, panel, native.entries, *places
+
+    def describe(self, points: Points) -> None:
+        """Say where numbers come from and go to."""
+        self.sources[:], self.source_steps[:] = points.sources.view(np.int64), points.source_steps
+        self.targets[:], self.target_steps[:] = points.targets.view(np.int64), points.target_steps
+        self.arguments[FAILED] = address(points.failed) if points.failed.size else 0
+
 
 class Run:
-    """A program at some points, for one thread: all that its code is called with, and the memory that it needs.
+    """A program at some points, for one thread.
 
     `sources` and `targets`, the addresses of the first point's numbers, may be changed between calls.
     """
 
+    room: Room | None = None
+
     def __init__(self, native: Native, points: Points):
         steps = points.source_steps.tolist() if points.size > 1 else ()
         self.code = native.code(tuple(k for k, step in enumerate(steps) if step == 0))
-        self.kernel = self.code.kernel
-        self.driver = driver(self.kernel.style, native.target)  # another thread's may take its place in the cache
-        n, m = native.program.inputs, native.program.outputs.size
-        panel, itemsize = native.panel_points(n + m), native.program.dtype.itemsize
-        sizes = self.kernel.workspace // 8, (n + m) * panel * itemsize // 8, panel // 2, n, m, 2 * (n + m), n, n, m, m
-        stops = [0, *itertools.accumulate((*sizes, len(panels.ARGUMENTS)))]
-        words = aligned(stops[-1], np.int64)
-        parts = [words[start:stop] for start, stop in itertools.pairwise(stops)]
-        *_, self.sources, source_steps, self.targets, target_steps, self.arguments = parts
-        self.sources[:], source_steps[:] = points.sources.view(np.int64), points.source_steps
-        self.targets[:], target_steps[:] = points.targets.view(np.int64), points.target_steps
-        origin = address(words)
-        *places, self.place = (origin + 8 * start for start in stops[:-1])
-        failed = address(points.failed) if points.failed.size else 0
-        self.arguments[:] = *self.kernel.code.functions, n, m, failed, 0, 0, panel, native.entries, *places
+        self.idle, self.room = native.idle, native.room(self.code.kernel)
+        self.room.describe(points)
+        self.kernel, self.sources, self.targets = self.room.kernel, self.room.sources, self.room.targets
+
+    def __del__(self) -> None:
+        if self.room is not None:
+            self.idle.append(self.room)
 
     def __call__(self, first: int, last: int) -> None:
         """Evaluate the points `first` .. `last`."""
-        self.arguments[FIRST], self.arguments[LAST] = first, last
-        self.driver.run(self.place)
+        room = self.room
+        assert room is not None
+        room.arguments[FIRST], room.arguments[LAST] = first, last
+        room.driver.run(room.place)
         self.code.ran(last - first)
 
 
