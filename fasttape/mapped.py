@@ -86,15 +86,7 @@ ONCE = Use()
 class Mapped(Rule):
     """The rule that runs a program at `points` points; results that points share are sums."""
 
-    def __init__(
-        self,
-        name: str,
-        program: Program,
-        points: int,
-        sources: Places,
-        targets: Places,
-        use: Use = ONCE,
-    ):
+    def __init__(self, name: str, program: Program, points: int, sources: Places, targets: Places, use: Use = ONCE):
         self.name, self.program, self.points, self.use = name, program, points, use
         self.sources, self.targets, self.inputs, self.outputs = sources, targets, sources.size, targets.size
         self.operations = points * count_operations(program)

@@ -163,7 +163,7 @@ def cut(executor, size: int, threads: int) -> list[tuple[int, int]]:
     lanes, most = executor.lanes, min(WORK // executor.cost, LONGEST)
     stops = [0]
     while stops[-1] < size:
-        count = min(max(SHORTEST, (size - stops[-1]) // (PARTS * threads)), most)
+        count = most if threads == 1 else min(max(SHORTEST, (size - stops[-1]) // (PARTS * threads)), most)
         stops.append(min(stops[-1] + lanes * max(1, count // lanes), size))
     return list(itertools.pairwise(stops))
 
