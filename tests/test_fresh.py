@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from agree import agree
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy import zeros
 
@@ -224,6 +224,7 @@ STEP = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(STEP, max_size=8), st.sampled_from("CF"), st.booleans())
 def test_any_order_of_writes(steps, order, early):
     def f(x):

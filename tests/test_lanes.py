@@ -72,7 +72,7 @@ CONTINUOUS = {"rows": programs.CONTINUOUS, "inside": True}
 )
 def test_random_programs(drawn, rtol):
     @given(programs.programs(**drawn))
-    @settings(max_examples=15 if config.DISABLE_JIT else 30)
+    @settings(max_examples=15 if config.DISABLE_JIT else 30, deadline=None)
     def check(example):
         program, args = example
         x = around(args, 3 if config.DISABLE_JIT else 37)

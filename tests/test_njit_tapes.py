@@ -104,7 +104,7 @@ def recorded_inside(f):
 
 
 @compiled_only
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(interpreted(), st.lists(st.floats(-1.5, 1.5), min_size=3, max_size=3))
 def test_both_recorders_make_the_same_tape(program, point):
     x, v = np.array(point), np.array([0.3, -1.0, 0.5])

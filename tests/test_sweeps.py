@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -47,6 +47,7 @@ def arrays(draw, dimensions):
 NUMBERS = st.integers(-99, 99)
 
 
+@settings(deadline=None)
 @given(arrays(1), arrays(2), NUMBERS | NUMBERS.map(np.int64), st.booleans() | st.booleans().map(np.bool_))
 def test_arguments_of_all_kinds(vector, matrix, factor, flipped):
     pair = Pair(vector, factor)
