@@ -279,20 +279,15 @@ def figures(beside_jax: float) -> tuple[Figure, ...]:
     )
 
 
-def each(what: str, name: str, goal: float) -> Figure:
-    """Nanoseconds of a contender for each unit of the problem."""
-    return Figure(f"{name}: ns per {what}", lambda t: 1e9 * t[name], goal)
+def each(what: str, name: str, goal: float, parts: Callable[[], int] = lambda: 1) -> Figure:
+    """Nanoseconds of a contender for each unit of the problem, or for each of the parts of one."""
+    return Figure(f"{name}: ns per {what}", lambda t: 1e9 * t[name] / parts(), goal)
 
 
 @functools.lru_cache
 def priced_operations() -> int:
     """Operations of the price of an option."""
     return ft.record(black_scholes, *map(float, range(2, 8))).operations
-
-
-def each_priced(name: str, goal: float) -> Figure:
-    """Nanoseconds for each operation of the price and point."""
-    return Figure(f"{name}: ns per operation and point", lambda t: 1e9 * t[name] / priced_operations(), goal)
 
 
 def recorded_operations(case) -> int:
@@ -340,8 +335,8 @@ PROBLEMS = (
         (
             each("point", "native, columns", 16.0),
             each("point", "native, rows", 20.0),
-            each_priced("lanes, columns", 0.75),
-            each_priced("lanes, rows", 0.75),
+            each("operation and point", "lanes, columns", 0.75, priced_operations),
+            each("operation and point", "lanes, rows", 0.75, priced_operations),
             *figures(0.15),
             *((relative("native, columns", "ddx-ad compiled", 0.6),) if HAS_DDX else ()),
             *beside_cpp("columns", "rows"),

@@ -12,7 +12,6 @@ from fasttape import trees
 from fasttape.batches import Batch, another_way, placed_axis, spread, ways
 from fasttape.errors import OutputError
 from fasttape.execute.batch import block_in_recording, fits_memory
-from fasttape.execute.points import HELD
 from fasttape.mapped import Mapped, Places, Use
 from fasttape.program import Program
 from fasttape.recorders.array import TracedArray, as_traced
@@ -50,7 +49,7 @@ def record_inside(builder: Any, f: Any, keywords: Any, batch: Batch, out_axes: A
     def evaluate(way: Way, chosen: Any) -> Any:
         inner = [rule for rule in way.program.rules if isinstance(rule, Mapped)]
         if not way.program.guards.size and all(rule.pure for rule in inner):
-            return np.full(len(chosen), HELD)
+            return np.empty(0, np.int64)
         parts = [np.ravel(part.primal) for part in operands(builder, way, batch, chosen)]
         rule = rule_of(batch, way, len(chosen), again=False)
         return rule.evaluate(parts, np.empty(rule.outputs, way.program.dtype))

@@ -95,6 +95,19 @@ def test_loops_before_a_call(monkeypatch):
     assert (evaluator_of(compiled).looped is None) == config.DISABLE_JIT
 
 
+def test_constants_are_read_where_the_program_has_them():
+    def loss(a):
+        return np.sum(ft.vmap(lambda x, y: np.sin(a * x) * y)(X, Y))
+
+    for compiled in (ft.compile(ft.value_and_grad(loss)), ft.record(loss, 2.0).value_and_grad):
+        for a in (1.0, 2.0):
+            value, slope = compiled(a)
+            np.testing.assert_allclose(value, np.sum(np.sin(a * X) * Y), rtol=1e-11)
+            np.testing.assert_allclose(slope, np.sum(np.cos(a * X) * X * Y), rtol=1e-11)
+    plan = ft.record(loss, 2.0)._evaluator.plan
+    assert len(plan.constants) == (0 if config.DISABLE_JIT else 2)
+
+
 def test_the_same_array_twice_and_beside_array_code():
     compiled = ft.compile(lambda x, y: ft.vmap(f)(x, x) + np.exp(y) * x)
     for x, y in ((X, Y), (Y, X)):

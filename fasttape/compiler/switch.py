@@ -225,9 +225,10 @@ def emit_lanes_forward(e, opcode, parameter, i, x, y, z, out):
         row = ops.OPS[opcode]
         value = e.call(row.value, lane_operands(e, row, (x, y, z), parameter, i))
     else:
-        first, second = (ops.OPS[code] for code in PAIRS[opcode - FIRST_PAIR][:2])
+        *rows, place = PAIRS[opcode - FIRST_PAIR]
+        first, second = (ops.OPS[row] for row in rows)
         operands = [e.call(first.value, lane_operands(e, first, (x, y), parameter, i)), e.load(z, i)]
-        value = e.call(second.value, operands[::-1] if PAIRS[opcode - FIRST_PAIR][2] else operands[: second.arity])
+        value = e.call(second.value, operands[::-1] if place else operands[: second.arity])
     e.store(value, out, i)
 
 

@@ -306,7 +306,7 @@ def large_operands(ops, a, aux, low, high, least, out):
     """Fill `out` with the spans of operands of `least` slots or more between two others; return their number."""
     count = 0
     for i in range(ops.size):
-        if not is_array(ops[i]) or ops[i] == CALL:  # which reads singly
+        if not is_array(ops[i]):
             continue
         p = np.int64(a[i])
         for k in range(aux[p + OPERANDS]):

@@ -16,7 +16,7 @@ from fasttape.errors import UnsupportedError
 from fasttape.execute.blocks import BLOCK
 from fasttape.execute.borrowing import Borrowing, Task
 from fasttape.execute.interpreter import Workspace, address
-from fasttape.execute.native import Native, Run
+from fasttape.execute.native import Native
 from fasttape.execute.plan import Plan
 from fasttape.execute.points import Points
 from fasttape.execute.schedule import Group, Instruction, Read, schedule
@@ -146,7 +146,7 @@ class Bound:
         targets = np.array([*stored, *map(address, self.partial)], np.uint64)
         target_steps = np.repeat([self.itemsize, 0], [len(stored), len(self.partial)])
         sources = np.zeros(loop.steps.size, np.uint64), loop.steps * self.itemsize
-        self.run = Run(loop.native, Points(loop.size, *sources, targets, target_steps, NOTHING_FAILS))
+        self.run = loop.native.start(Points(loop.size, *sources, targets, target_steps, NOTHING_FAILS))
         self.origins = workspace.origin + self.itemsize * loop.shifts
         self.places = self.itemsize * loop.places
         self.placed, self.added = self.run.targets[: loop.places.size], self.run.targets[len(stored) :]

@@ -55,12 +55,12 @@ class Native(Executor):
         self.lock = threading.Lock()
 
     def at(self, points: Points) -> Callable[[int, int], None]:
-        run = Run(self, points)
+        run = self.start(points)
 
         def evaluate(first: int, last: int) -> None:
             nonlocal run
             if run.kernel is not run.code.kernel:  # there is better code by now
-                run = Run(self, points)
+                run = self.start(points)
             run(first, last)
 
         return evaluate
@@ -81,6 +81,14 @@ class Native(Executor):
             if shared not in self.codes:
                 self.codes[shared] = Tiers(self.program, self.style, self.target, shared, self.sums)
             return self.codes[shared]
+
+    def start(self, points: Points) -> "Run":
+        """The program at some points, for one thread."""
+        steps = points.source_steps.tolist() if points.size > 1 else ()
+        code = self.code(tuple(k for k, step in enumerate(steps) if step == 0))
+        room = self.room(code.kernel)
+        room.describe(points)
+        return Run(code, room, self.idle)
 
     def room(self, kernel: Kernel) -> "Room":
         """Where a kernel can work. Rooms of others go: of code that is not the best now, or for other shared inputs."""
@@ -122,25 +130,18 @@ class Run:
     `sources` and `targets`, the addresses of the first point's numbers, may be changed between calls.
     """
 
-    room: Room | None = None
-
-    def __init__(self, native: Native, points: Points):
-        steps = points.source_steps.tolist() if points.size > 1 else ()
-        self.code = native.code(tuple(k for k, step in enumerate(steps) if step == 0))
-        self.idle, self.room = native.idle, native.room(self.code.kernel)
-        self.room.describe(points)
-        self.kernel, self.sources, self.targets = self.room.kernel, self.room.sources, self.room.targets
+    def __init__(self, code: Tiers, room: Room, idle: collections.deque[Room]):
+        """The room is `idle` when the run has ended."""
+        self.code, self.room, self.idle = code, room, idle
+        self.kernel, self.sources, self.targets = room.kernel, room.sources, room.targets
 
     def __del__(self) -> None:
-        if self.room is not None:
-            self.idle.append(self.room)
+        self.idle.append(self.room)
 
     def __call__(self, first: int, last: int) -> None:
         """Evaluate the points `first` .. `last`."""
-        room = self.room
-        assert room is not None
-        room.arguments[FIRST], room.arguments[LAST] = first, last
-        room.driver.run(room.place)
+        self.room.arguments[FIRST], self.room.arguments[LAST] = first, last
+        self.room.driver.run(self.room.place)
         self.code.ran(last - first)
 
 
