@@ -63,6 +63,14 @@ class Plan(NamedTuple):
     size: int  # of a block
 
 
+class Work(NamedTuple):
+    """The memory of one thread."""
+
+    v: np.ndarray  # the cells of a block
+    pieces: np.ndarray  # what `find_pieces` finds
+    guards: np.ndarray  # those that run once: HELD for each lane
+
+
 @kernel
 def check(v, place, outcome, instruction, n, failed, start):
     """A guard in each lane; the first of those that fail, in the order of the program, is what counts."""
@@ -121,8 +129,9 @@ def compute(plan, points, v, start, n, pieces, more, addresses):
 
 
 @sweep
-def sweep_lanes(plan, points, first, last, lanes, v, pieces, guards, addresses):
-    """The points `first` .. `last`, in blocks of `lanes`; `guards` are HELD."""
+def sweep_lanes(plan, points, first, last, lanes, work, addresses):
+    """The points `first` .. `last`, in blocks of `lanes`."""
+    v, pieces, guards = work
     for k in range(plan.constants.places.size):
         place = plan.constants.places[k]
         v[place : place + lanes] = plan.constants.numbers[k]
@@ -164,8 +173,8 @@ class Lanes(Executor):
         memory = POOL.take(1 + plan.size, self.program.dtype)
         ends = plan.inputs.places.size + plan.outputs.places.size
         pieces = np.empty((ends * -(-self.lanes // LINES), 4), np.int64)
-        guards, entries = np.full(self.lanes, HELD), table(self.program.dtype)
-        sweep_lanes.now(plan, points, first, last, self.lanes, memory[1:], pieces, guards, entries)
+        work = Work(memory[1:], pieces, np.full(self.lanes, HELD))
+        sweep_lanes.now(plan, points, first, last, self.lanes, work, table(self.program.dtype))
         POOL.give(memory)
 
     def plan(self, shared) -> Plan:
