@@ -9,6 +9,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fasttape.compiler.objects import FIRST_FIELD
+from fasttape.compiler.vector import emit_prefetch
 
 WORD = types.int64
 
@@ -116,13 +117,10 @@ def half_at(typingctx, address):
 
 @intrinsic
 def prefetch(typingctx, address):
-    """Bring the cache line of an address into the cache, as the second level keeps it."""
+    """Bring the line of an address into the cache of the second level."""
 
     def emit(context, builder, signature, args):
-        pointer, half = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [pointer, half, half, half])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        builder.call(function, [builder.inttoptr(args[0], pointer), half(0), half(2), half(1)])
+        emit_prefetch(builder, builder.inttoptr(args[0], cgutils.voidptr_t), writes=False, level=2)
         return context.get_dummy_value()
 
     return types.void(types.int64), emit

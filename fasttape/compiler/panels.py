@@ -195,16 +195,10 @@ class Driver:
                 place = self.place(places, loop.index, word(8))
                 address, stride = self.load(place, WORD, 8), self.item_at(strides, loop.index)
                 for _ in range(together * self.lanes // self.line):
-                    self.prefetch(address)
+                    vector.emit_prefetch(b, self.pointer(address), writes=True, level=3)
                     address = b.add(address, stride)
                 self.store(address, place, 8)
             self.call("kernel", [*memory[:4], block, memory[5], end])
-
-    def prefetch(self, address):
-        """Bring memory into the cache while the kernel computes."""
-        kind = ir.FunctionType(ir.VoidType(), [POINTER, HALF, HALF, HALF])
-        function = cgutils.get_or_insert_function(self.module, kind, "llvm.prefetch.p0")
-        self.builder.call(function, [self.pointer(address), *(ir.Constant(HALF, flag) for flag in (1, 3, 1))])
 
     def unpack(self, k, row, target, step, count, whole):
         """Take an output out of its row, and the next one with it where both go side by side."""

@@ -107,3 +107,11 @@ def load(builder, pointer, vector):
 def store(builder, value, pointer):
     stored = builder.store(value, builder.bitcast(pointer, value.type.as_pointer()))
     stored.align = 4 if value.type.element == ir.FloatType() else 8
+
+
+def emit_prefetch(builder, pointer, *, writes: bool, level: int):
+    """Bring a line of memory into the cache of the first level, 3, or the second, 2, while other work goes on."""
+    half = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [pointer.type, half, half, half])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [pointer, half(int(writes)), half(level), half(1)])
