@@ -120,7 +120,7 @@ def prefetch(typingctx, address):
     """Bring the line of an address into the cache of the second level."""
 
     def emit(context, builder, signature, args):
-        emit_prefetch(builder, builder.inttoptr(args[0], cgutils.voidptr_t), writes=False, level=2)
+        emit_prefetch(builder, builder.inttoptr(args[0], ir.IntType(8).as_pointer()), writes=False, level=2)
         return context.get_dummy_value()
 
     return types.void(types.int64), emit
